@@ -1,0 +1,43 @@
+"""Running commands, with errors that say what was run and what it answered."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+CACHE = Path("/var/cache/dovecluster-lab")
+STATE = Path("/var/lib/dovecluster-lab")
+
+
+class LabError(Exception):
+    """Something a person has to know: printed without a traceback."""
+
+
+def run(argv: Sequence[str], *, check: bool = True, stdin: str | None = None) -> str:
+    """Run a command and give its standard output; raise LabError when it fails and check is set."""
+    done = subprocess.run(
+        argv,
+        input=stdin,
+        stdin=None if stdin is not None else subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    if check and done.returncode:
+        raise LabError(
+            f"{' '.join(argv)} exited with {done.returncode}: {(done.stderr or done.stdout).strip()}"
+        )
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """The environment for podman: the lab's own containers.conf, so that the user's stays as it is."""
+    return {**os.environ, "CONTAINERS_CONF": str(CACHE / "containers.conf")}
+
+
+def say(text: str) -> None:
+    """Tell a person what is going on; standard output stays free for results."""
+    print(f"lab: {text}", file=sys.stderr, flush=True)

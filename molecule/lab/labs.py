@@ -1,0 +1,406 @@
+"""A lab: networks and hosts that belong together, their state on disk, power and cables."""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import machine, site
+from .commands import CACHE, STATE, LabError, environment, run, say
+from .images import ensure_image
+
+SUBNETS = [f"10.231.{third}.0/24" for third in range(1, 255)]
+FIRST_HOST = 11  # fourth octet of the first host that names none
+BMC_OFFSET = 100  # a host's BMC has the host's fourth octet plus this
+# Over podman's own default: addresses and firewall, ARP probes, reboot of the host's own process namespace.
+CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_BOOT"]
+OWN_KERNEL_CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_PTRACE"]
+BOOT_SECONDS = 90
+
+
+class Lab:
+    """One lab by its name; everything known of it is in its state directory."""
+
+    def __init__(self, name: str) -> None:
+        """Name a lab; load() or create() fills it."""
+        self.name = name
+        self.directory = STATE / name
+        self.data: dict[str, Any] = {}
+
+    @classmethod
+    def load(cls, name: str) -> Lab:
+        """The lab of this name, which must exist."""
+        lab = cls(name)
+        if not (lab.directory / "lab.json").exists():
+            raise LabError(f"there is no lab '{name}'; labs here: {', '.join(labs()) or 'none'}")
+        lab.data = json.loads((lab.directory / "lab.json").read_text())
+        return lab
+
+    def save(self) -> None:
+        """Write the state, readable by root alone as it holds passwords."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = self.directory / "lab.json.new"
+        scratch.touch(mode=0o600)
+        scratch.write_text(json.dumps(self.data, indent=2))
+        scratch.rename(self.directory / "lab.json")
+
+    # -- making and removing
+
+    def up(self, platforms: list[dict[str, Any]], release: str, template: Path | None) -> None:
+        """Make all that is missing of the lab: networks, hosts, BMCs and the inventory."""
+        machine.prepare()
+        with lock():
+            images = {(str(p.get("release", release)), p.get("kernel", "shared")): "" for p in platforms}
+            for key in images:
+                images[key] = ensure_image(*key)
+        if (self.directory / "lab.json").exists():
+            self.data = json.loads((self.directory / "lab.json").read_text())
+        else:
+            self.plan(platforms, release, template)
+        for host in self.data["hosts"]:
+            if not self.container_state(host["name"]):
+                self.create_host(host, images[host["release"], host["kernel"]])
+        for host in self.data["hosts"]:
+            if self.container_state(host["name"]) != "running":
+                self.start(host["name"])
+        self.start_power_daemon()
+        for host in self.data["hosts"]:
+            self.wait_for_ssh(host)
+        say(f"lab {self.name} is up: {len(self.data['hosts'])} hosts")
+
+    def plan(self, platforms: list[dict[str, Any]], release: str, template: Path | None) -> None:
+        """Decide names and addresses, and make the networks."""
+        fixed = site.template_octets(template) if template else {}
+        network_names = list(dict.fromkeys(n for p in platforms for n in networks_of(p)))
+        self.data = {
+            "name": self.name,
+            "release": release,
+            "networks": {},
+            "hosts": [],
+            "bmc": {"user": "admin", "password": secrets.token_urlsafe(12)},
+            "users": {},
+        }
+        with lock():
+            for name in network_names:
+                self.data["networks"][name] = self.create_network(name)
+        for index, platform in enumerate(platforms):
+            octet = fixed.get(platform["name"], FIRST_HOST + index)
+            host = {
+                "name": platform["name"],
+                "release": str(platform.get("release", release)),
+                "kernel": platform.get("kernel", "shared"),
+                "memory": platform.get("memory", "768M"),
+                "disks": platform.get("disks", []),
+                "groups": platform.get("groups", []),
+                "power": "on",
+                "networks": {},
+            }
+            for position, network in enumerate(networks_of(platform)):
+                subnet = ipaddress.ip_network(self.data["networks"][network]["subnet"])
+                host["networks"][network] = {
+                    "address": str(subnet[octet]),
+                    "interface": f"eth{position}",
+                    "cut": False,
+                }
+                if network == "cluster":
+                    host["bmc_address"] = str(subnet[octet + BMC_OFFSET])
+            self.data["hosts"].append(host)
+        self.make_keys()
+        self.save()
+        site.write_inventory(self.data, self.directory, template)
+
+    def create_network(self, name: str) -> dict[str, str]:
+        """Make a podman network on the first free subnet of the lab's range."""
+        listed = json.loads(
+            run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()])
+        )
+        taken = {s["subnet"] for n in listed for s in n.get("subnets", [])}
+        subnet = next((s for s in SUBNETS if s not in taken), None)
+        if subnet is None:
+            raise LabError(
+                f"all {len(SUBNETS)} subnets of 10.231.0.0/16 are taken; 'script/lab down --all' frees them"
+            )
+        full_name = f"{self.name}-{name}"
+        argv = ["podman", "network", "create", "--label", f"dovecluster.lab={self.name}", "--disable-dns"]
+        run([*argv, "--subnet", subnet, *([] if name == "clients" else ["--internal"]), full_name])
+        found = json.loads(run(["podman", "network", "inspect", full_name]))[0]
+        return {"subnet": subnet, "podman": full_name, "bridge": found["network_interface"]}
+
+    def make_keys(self) -> None:
+        """An ssh key for the lab and a host key for each host, so that connections are verified from the first."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.keygen(self.directory / "id_ed25519", f"lab-{self.name}")
+        known = []
+        for host in self.data["hosts"]:
+            path = self.directory / "host-keys" / host["name"]
+            path.parent.mkdir(exist_ok=True)
+            self.keygen(path, host["name"])
+            public = path.with_suffix(".pub").read_text().strip()
+            known += [f"{net['address']} {public}" for net in host["networks"].values()]
+        (self.directory / "known_hosts").write_text("\n".join(known) + "\n")
+
+    @staticmethod
+    def keygen(path: Path, comment: str) -> None:
+        """A fresh ed25519 key pair without passphrase."""
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
+
+    def create_host(self, host: dict[str, Any], image: str) -> None:
+        """Make a host's container, not yet started, with its keys and its package proxy in place."""
+        own = host["kernel"] == "own"
+        argv = ["podman", "create", "--name", self.container(host["name"]), "--hostname", host["name"]]
+        argv += ["--label", f"dovecluster.lab={self.name}"]
+        for network, port in host["networks"].items():
+            podman_name = self.data["networks"][network]["podman"]
+            argv += ["--network", f"{podman_name}:ip={port['address']},interface_name={port['interface']}"]
+        argv += ["--cap-add", ",".join(OWN_KERNEL_CAPABILITIES if own else CAPABILITIES)]
+        if own:
+            argv += ["--security-opt", "seccomp=unconfined", "--systemd=false"]
+            argv += [
+                "--tmpfs",
+                "/lab-memory:exec,mode=0700,size=16g",
+                "--env",
+                f"LAB_MEMORY={host['memory']}",
+            ]
+            for index, size in enumerate(host["disks"]):
+                argv += [
+                    "--volume",
+                    f"{self.make_disk(host['name'], index, size)}:/lab-disks/ubd{'bcdefgh'[index]}",
+                ]
+        else:
+            argv += ["--systemd=always"]
+        run([*argv, image])
+        copies = {
+            "etc/apt/apt.conf.d/91lab-cache": f'Acquire::http::Proxy "{machine.PROXY}";\n',
+            "root/.ssh/authorized_keys": (self.directory / "id_ed25519.pub").read_text(),
+            "etc/ssh/ssh_host_ed25519_key": (self.directory / "host-keys" / host["name"]).read_text(),
+        }
+        self.copy_in(host["name"], copies)
+
+    def copy_in(self, host: str, files: dict[str, str]) -> None:
+        """Put small files into a container that may not run yet, readable by root alone."""
+        staging = self.directory / "staging" / host
+        for path, content in files.items():
+            target = staging / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(content)
+            target.chmod(0o600)
+        (staging / "root" / ".ssh").chmod(0o700)
+        (staging / "etc" / "apt" / "apt.conf.d" / "91lab-cache").chmod(0o644)
+        for part in ("root/.ssh", "etc/apt/apt.conf.d/91lab-cache", "etc/ssh/ssh_host_ed25519_key"):
+            run(["podman", "cp", str(staging / part), f"{self.container(host)}:/{Path(part).parent}/"])
+        shutil.rmtree(staging)
+
+    def make_disk(self, host: str, index: int, size: str) -> Path:
+        """A sparse file for a host's disk, or a shared one where the size is written as NAME=SIZE."""
+        name, _, amount = size.rpartition("=")
+        path = self.directory / "disks" / (f"{name}.shared" if name else f"{host}-{index}")
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            run(["truncate", "--size", amount, str(path)])
+        return path
+
+    def down(self) -> None:
+        """Remove all of the lab, also what an interrupted run left behind."""
+        self.stop_power_daemon()
+        label = f"label=dovecluster.lab={self.name}"
+        containers = run(["podman", "ps", "--all", "--quiet", "--filter", label]).split()
+        if containers:
+            run(["podman", "rm", "--force", "--time", "0", *containers])
+        networks = run(["podman", "network", "ls", "--quiet", "--filter", label]).split()
+        if networks:
+            run(["podman", "network", "rm", "--force", *networks])
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        if not labs():
+            machine.stop_package_cache()
+
+    # -- power and cables
+
+    def container(self, host: str) -> str:
+        """The container's name for a host's name."""
+        return f"{self.name}-{host}"
+
+    def host(self, name: str) -> dict[str, Any]:
+        """A host's data by its name."""
+        for host in self.data["hosts"]:
+            if host["name"] == name:
+                return host
+        raise LabError(
+            f"no host '{name}' in lab {self.name}; hosts: {', '.join(h['name'] for h in self.data['hosts'])}"
+        )
+
+    def container_state(self, host: str) -> str:
+        """podman's word for the container's state: running, exited, created; empty when there is none."""
+        return run(
+            ["podman", "container", "inspect", "--format", "{{.State.Status}}", self.container(host)],
+            check=False,
+        ).strip()
+
+    def set_power(self, host: str, power: str) -> None:
+        """Record what the host's power should be, for the daemon that starts a host again after its own reboot."""
+        with lock(self.directory):
+            self.data = json.loads((self.directory / "lab.json").read_text())
+            self.host(host)["power"] = power
+            self.save()
+
+    def kill(self, host: str) -> None:
+        """Power loss: all that runs on the host is gone at once, without warning."""
+        self.host(host)
+        self.set_power(host, "off")
+        if self.container_state(host) == "running":
+            run(["podman", "kill", "--signal", "KILL", self.container(host)])
+            run(["podman", "wait", self.container(host)], check=False)
+
+    def start(self, host: str) -> None:
+        """Power on; cables that were cut stay cut."""
+        self.host(host)
+        self.set_power(host, "on")
+        with lock(self.directory):
+            if self.container_state(host) != "running":
+                run(["podman", "start", self.container(host)])
+        for network, port in self.host(host)["networks"].items():
+            if port["cut"]:
+                self.unplug(host, network)
+
+    def cut(self, host: str, network: str) -> None:
+        """Pull the cable: the host's port leaves the bridge, its interface notices nothing."""
+        self.set_cable(host, network, True)
+        if self.container_state(host) == "running":
+            self.unplug(host, network)
+
+    def join(self, host: str, network: str) -> None:
+        """Plug the cable in again."""
+        self.set_cable(host, network, False)
+        if self.container_state(host) == "running":
+            bridge = self.data["networks"][network]["bridge"]
+            run(["ip", "link", "set", self.port_interface(host, network), "master", bridge])
+
+    def set_cable(self, host: str, network: str, cut: bool) -> None:
+        """Record the cable's state, so that it outlives a power cycle."""
+        if network not in self.host(host)["networks"]:
+            raise LabError(
+                f"{host} has no network '{network}'; it has: {', '.join(self.host(host)['networks'])}"
+            )
+        with lock(self.directory):
+            self.data = json.loads((self.directory / "lab.json").read_text())
+            self.host(host)["networks"][network]["cut"] = cut
+            self.save()
+
+    def unplug(self, host: str, network: str) -> None:
+        """Take the host's port off the bridge."""
+        run(["ip", "link", "set", self.port_interface(host, network), "nomaster"])
+
+    def port_interface(self, host: str, network: str) -> str:
+        """This machine's end of the host's cable."""
+        interface = self.host(host)["networks"][network]["interface"]
+        index = run(
+            ["podman", "exec", self.container(host), "cat", f"/sys/class/net/{interface}/iflink"]
+        ).strip()
+        for link in json.loads(run(["ip", "-json", "link"])):
+            if link["ifindex"] == int(index):
+                return link["ifname"]
+        raise LabError(f"{host}'s cable to {network} (interface {index}) is not on this machine")
+
+    # -- reaching hosts
+
+    def ssh_argv(self, host: str) -> list[str]:
+        """An ssh command for the host over the first of its networks whose cable is in and that answers."""
+        ports = [p for p in self.host(host)["networks"].values() if not p["cut"]] or list(
+            self.host(host)["networks"].values()
+        )
+        address = next((p["address"] for p in ports if answers(p["address"])), ports[0]["address"])
+        return [
+            *(
+                "ssh",
+                "-i",
+                str(self.directory / "id_ed25519"),
+                "-o",
+                f"UserKnownHostsFile={self.directory}/known_hosts",
+            ),
+            *(
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "LogLevel=ERROR",
+                "-o",
+                "ConnectTimeout=10",
+                f"root@{address}",
+            ),
+        ]
+
+    def wait_for_ssh(self, host: dict[str, Any]) -> None:
+        """Until the host's ssh answers, or an error with the end of its console."""
+        addresses = [p["address"] for p in host["networks"].values() if not p["cut"]]
+        deadline = time.monotonic() + BOOT_SECONDS
+        while not any(answers(a) for a in addresses):
+            if time.monotonic() > deadline:
+                console = run(["podman", "logs", "--tail", "20", self.container(host["name"])], check=False)
+                raise LabError(
+                    f"{host['name']} did not come up within {BOOT_SECONDS} s; its console ends with:\n{console}"
+                )
+            time.sleep(0.2)
+
+    # -- the daemon behind the BMCs
+
+    def start_power_daemon(self) -> None:
+        """Start the lab's BMCs unless they run."""
+        pid_file = self.directory / "power.pid"
+        if pid_file.exists() and Path(f"/proc/{pid_file.read_text()}").exists():
+            return
+        with (self.directory / "power.log").open("a") as log:
+            daemon = subprocess.Popen(
+                [sys.executable, "-m", "lab.power", self.name],
+                env={**environment(), "PYTHONPATH": str(Path(__file__).parent.parent)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        pid_file.write_text(str(daemon.pid))
+
+    def stop_power_daemon(self) -> None:
+        """End the BMCs with all their processes."""
+        pid_file = self.directory / "power.pid"
+        if pid_file.exists():
+            run(["pkill", "-KILL", "--session", pid_file.read_text().strip()], check=False)
+            pid_file.unlink()
+
+
+def networks_of(platform: dict[str, Any]) -> list[str]:
+    """Names of the networks that a host of molecule.yml is on."""
+    return [n["name"] for n in platform.get("networks", [{"name": "clients"}, {"name": "cluster"}])]
+
+
+def labs() -> list[str]:
+    """Names of all labs on this machine."""
+    return sorted(p.parent.name for p in STATE.glob("*/lab.json"))
+
+
+def answers(address: str) -> bool:
+    """Whether an ssh server greets at this address."""
+    try:
+        with socket.create_connection((address, 22), timeout=2) as connection:
+            connection.settimeout(2)
+            return connection.recv(4).startswith(b"SSH")
+    except OSError:
+        return False
+
+
+@contextmanager
+def lock(directory: Path = CACHE) -> Iterator[None]:
+    """Hold the machine's or a lab's lock."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,108 @@
+"""What this machine needs before containers run on it: podman's settings and a cache of Debian packages."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from .commands import CACHE, LabError, run, say
+
+CACHE_BRIDGE = "dclab0"
+CACHE_ADDRESS = "10.231.0.1"
+CACHE_PORT = 3142
+PROXY = f"http://{CACHE_ADDRESS}:{CACHE_PORT}"
+CAP_SYS_RESOURCE = 24
+
+
+def prepare() -> None:
+    """Make the machine ready: may be called any number of times."""
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root: run it with sudo")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    conf = CACHE / "containers.conf"
+    wanted = containers_conf(Path("/proc/self/status").read_text(), Path("/sys/fs/cgroup"))
+    if not conf.exists() or conf.read_text() != wanted:
+        conf.write_text(wanted)
+    start_package_cache()
+
+
+def containers_conf(process_status: str, cgroup_root: Path) -> str:
+    """Settings that podman needs here and an ordinary laptop doesn't.
+
+    process_status is the text of /proc/self/status. Without CAP_SYS_RESOURCE limits can't be raised, so lower ones
+    are set; crun refuses hybrid cgroups (a v1 hierarchy with "unified" beside it), runc takes them.
+    """
+    lines = ["[containers]"]
+    bounding = next(line.split()[1] for line in process_status.splitlines() if line.startswith("CapBnd:"))
+    low_limits = not int(bounding, 16) >> CAP_SYS_RESOURCE & 1
+    hybrid = (cgroup_root / "unified").is_dir()
+    if low_limits or hybrid:
+        lines.append('default_ulimits = ["nofile=16384:16384", "nproc=30000:30000"]')
+    lines.append("[engine]")
+    if hybrid:
+        lines.append('runtime = "runc"')
+        lines.append('cgroup_manager = "cgroupfs"')
+    return "\n".join(lines) + "\n"
+
+
+def start_package_cache() -> None:
+    """Run apt-cacher-ng on an address of its own, so that each package is downloaded once for all hosts."""
+    if cache_answers():
+        return
+    if not Path("/usr/sbin/apt-cacher-ng").exists():
+        raise LabError("apt-cacher-ng is missing: script/setup installs what the lab needs")
+    if not Path(f"/sys/class/net/{CACHE_BRIDGE}").exists():
+        run(["ip", "link", "add", CACHE_BRIDGE, "type", "bridge"])
+        run(["ip", "address", "add", f"{CACHE_ADDRESS}/32", "dev", CACHE_BRIDGE])
+    run(["ip", "link", "set", CACHE_BRIDGE, "up"])
+    user = pwd.getpwnam("apt-cacher-ng")
+    directory = CACHE / "packages"
+    directory.mkdir(exist_ok=True)
+    os.chown(directory, user.pw_uid, user.pw_gid)
+    # A configuration of the lab's own: Debian's remaps deb.debian.org to a list of mirrors that may be empty.
+    configuration = CACHE / "package-cache"
+    configuration.mkdir(exist_ok=True)
+    (configuration / "acng.conf").write_text(
+        f"BindAddress: {CACHE_ADDRESS}\nPort: {CACHE_PORT}\nForeGround: 1\nSupportDir: /usr/lib/apt-cacher-ng\n"
+        f"CacheDir: {directory}\nLogDir: {directory}/log\nSocketPath: {directory}/socket\nPidFile: {directory}/pid\n"
+    )
+    subprocess.Popen(
+        ["apt-cacher-ng", "-c", str(configuration)],
+        user=user.pw_uid,
+        group=user.pw_gid,
+        extra_groups=[],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 10
+    while not cache_answers():
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"the package cache does not answer on {CACHE_ADDRESS}:{CACHE_PORT}; see {CACHE}/packages/log"
+            )
+        time.sleep(0.1)
+    say(f"package cache runs on {PROXY}")
+
+
+def stop_package_cache() -> None:
+    """End the cache; the packages it holds stay on disk."""
+    run(["pkill", "-f", f"^apt-cacher-ng -c {CACHE}/package-cache"], check=False)
+    if Path(f"/sys/class/net/{CACHE_BRIDGE}").exists():
+        run(["ip", "link", "delete", CACHE_BRIDGE])
+
+
+def cache_answers() -> bool:
+    """Whether the cache listens on its own address; without its bridge the address would be some other machine's."""
+    if not Path(f"/sys/class/net/{CACHE_BRIDGE}").exists():
+        return False
+    try:
+        socket.create_connection((CACHE_ADDRESS, CACHE_PORT), timeout=1).close()
+    except OSError:
+        return False
+    return True

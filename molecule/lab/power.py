@@ -1,0 +1,110 @@
+"""The lab's BMCs: each host's answers IPMI on the cluster network and switches the host's power.
+
+It also stands in for the mains: a host that rebooted itself ends as a container, and is started again.
+Run as `python -m lab.power NAME`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from pyghmi.ipmi.bmc import Bmc
+
+from .commands import LabError, run
+from .labs import Lab
+
+POLL_SECONDS = 1
+
+
+class HostBmc(Bmc):
+    """A BMC for one host; power is the lab's own kill and start."""
+
+    def __init__(self, lab: Lab, host: dict[str, Any]) -> None:
+        """Listen on the host's BMC address."""
+        self.lab = lab
+        self.host_name = host["name"]
+        credentials = lab.data["bmc"]
+        super().__init__(
+            {credentials["user"]: credentials["password"]}, port=623, address=host["bmc_address"]
+        )
+
+    def get_power_state(self) -> str:
+        """Whether the host's container runs."""
+        return "on" if self.lab.container_state(self.host_name) == "running" else "off"
+
+    def power_off(self) -> int:
+        """Cut the power."""
+        self.lab.kill(self.host_name)
+        return 0
+
+    def power_on(self) -> int:
+        """Give power again."""
+        self.lab.start(self.host_name)
+        return 0
+
+    def power_reset(self) -> int:
+        """Cut the power and give it again."""
+        self.power_off()
+        return self.power_on()
+
+    def power_cycle(self) -> int:
+        """Cut the power and give it again."""
+        return self.power_reset()
+
+    def power_shutdown(self) -> int:
+        """A press on the power button: the test hosts have none, so the power is cut."""
+        return self.power_off()
+
+    def cold_reset(self) -> None:
+        """Nothing to restart in this BMC."""
+
+
+def add_bmc_addresses(lab: Lab) -> None:
+    """Put the BMCs' addresses on the cluster bridge; podman removes a bridge that has no running host."""
+    network = lab.data["networks"]["cluster"]
+    links = json.loads(run(["ip", "-json", "address", "show", "dev", network["bridge"]], check=False) or "[]")
+    present = {a["local"] for link in links for a in link.get("addr_info", [])}
+    for host in lab.data["hosts"]:
+        if links and host.get("bmc_address") and host["bmc_address"] not in present:
+            run(["ip", "address", "add", f"{host['bmc_address']}/32", "dev", network["bridge"]])
+
+
+def keep_running(lab: Lab, host: str) -> None:
+    """Start a host again that went down by itself: this is what a reboot looks like from outside."""
+    current = Lab.load(lab.name)
+    if current.host(host)["power"] == "on" and current.container_state(host) == "exited":
+        code = run(
+            ["podman", "container", "inspect", "--format", "{{.State.ExitCode}}", current.container(host)]
+        ).strip()
+        print(f"{host} went down by itself (exit code {code}): starting it again", flush=True)
+        current.start(host)
+
+
+def main() -> None:
+    """One process for each BMC (pyghmi serves one at a time), and this one for addresses and reboots."""
+    lab = Lab.load(sys.argv[1])
+    hosts = [h for h in lab.data["hosts"] if h.get("bmc_address")]
+    if hosts:
+        add_bmc_addresses(lab)
+    for host in hosts:
+        if os.fork() == 0:
+            HostBmc(lab, host).listen()
+            os._exit(1)
+    while True:
+        time.sleep(POLL_SECONDS)
+        try:
+            if hosts:
+                add_bmc_addresses(lab)
+            for host in lab.data["hosts"]:
+                keep_running(lab, host["name"])
+        except (LabError, OSError, subprocess.SubprocessError) as problem:
+            print(problem, flush=True)
+
+
+if __name__ == "__main__":
+    main()

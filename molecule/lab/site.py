@@ -1,0 +1,116 @@
+"""The inventory of a lab: the architecture's own template, with the lab's addresses, connection and secrets."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .commands import LabError, run
+
+# The networks that inventory templates are written with (RFC 5737), by the name of the lab network that replaces them.
+TEMPLATE_NETWORKS = {"clients": "192.0.2.0/24", "cluster": "198.51.100.0/24", "storage": "203.0.113.0/24"}
+DEMO_USERS = ["alice", "bob", "carol", "dave", "erin", "frank"]
+
+
+def template_octets(template: Path) -> dict[str, int]:
+    """The fourth octet of each host of a template, from its address in the clients network."""
+    octets: dict[str, int] = {}
+
+    def visit(group: dict[str, Any]) -> None:
+        for name, variables in (group.get("hosts") or {}).items():
+            address = (variables or {}).get("mail_client_address")
+            if address:
+                octets[name] = int(str(address).rsplit(".", 1)[1])
+        for child in (group.get("children") or {}).values():
+            visit(child or {})
+
+    hosts = template / "hosts.yml"
+    if not hosts.exists():
+        raise LabError(f"{template} is no inventory template: it has no hosts.yml")
+    visit(yaml.safe_load(hosts.read_text())["all"])
+    return octets
+
+
+def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None) -> None:
+    """Write DIRECTORY/inventory: what a person does with `cp -r` and an editor, and what the lab alone knows."""
+    inventory = directory / "inventory"
+    if template:
+        shutil.copytree(template, inventory)
+        for path in inventory.rglob("*.yml"):
+            path.write_text(with_lab_addresses(path.read_text(), lab["networks"]))
+        lab["users"] = {f"{name}@example.com": secrets.token_urlsafe(9) for name in DEMO_USERS}
+        users = [
+            {"name": name, "password": "{SHA512-CRYPT}" + crypt(password), "quota": "1G"}
+            for name, password in lab["users"].items()
+        ]
+        write_private(inventory / "users.yml", yaml.safe_dump({"directory_users": users}, sort_keys=False))
+    connection = {
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(directory / "id_ed25519"),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={directory}/known_hosts -o IdentitiesOnly=yes",
+    }
+    hosts: dict[str, dict[str, str]] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for host in lab["hosts"]:
+        variables = {"ansible_host": next(iter(host["networks"].values()))["address"]}
+        if not template:
+            names = {"clients": "mail_client_address", "cluster": "mail_cluster_address"}
+            variables |= {names[n]: p["address"] for n, p in host["networks"].items() if n in names}
+            for group in host["groups"]:
+                groups.setdefault(group, {"hosts": {}})["hosts"][host["name"]] = {}
+        hosts[host["name"]] = variables
+    inventory.mkdir(exist_ok=True)
+    document = {"all": {"hosts": hosts, "children": groups, "vars": connection}}
+    (inventory / "lab.yml").write_text(
+        "# Written by the lab: how to reach its hosts.\n" + yaml.safe_dump(document)
+    )
+    private = {
+        "lab_name": lab["name"],
+        "lab_bmc_user": lab["bmc"]["user"],
+        "lab_bmc_password": lab["bmc"]["password"],
+        "fencing_ipmi_password": lab["bmc"]["password"],
+    }
+    write_private(inventory / "group_vars" / "all" / "lab.yml", yaml.safe_dump(private))
+    write_private(directory / "lab.json", json.dumps(lab, indent=2))
+
+
+def with_lab_addresses(text: str, networks: dict[str, dict[str, str]]) -> str:
+    """The text of a template with the lab's networks in place of the template's."""
+    for name, network in networks.items():
+        old = str(ipaddress.ip_network(TEMPLATE_NETWORKS[name]).network_address).removesuffix("0")
+        new = str(ipaddress.ip_network(network["subnet"]).network_address).removesuffix("0")
+        text = text.replace(old, new)
+    return text
+
+
+def crypt(password: str) -> str:
+    """A SHA512-CRYPT hash of a password, which is passed by standard input."""
+    return run(["openssl", "passwd", "-6", "-stdin"], stdin=password + "\n").strip()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def front_door(lab: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """What a mail client needs to know of a lab that was made from a template."""
+    site_file = directory / "inventory" / "group_vars" / "all" / "site.yml"
+    if not site_file.exists():
+        return {}
+    described = yaml.safe_load(site_file.read_text())
+    return {
+        "hostname": described["mail_hostname"],
+        "addresses": described["mail_front_addresses"],
+        "ports": {"smtp": 25, "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "managesieve": 4190},
+        "ca_file": str(directory / "inventory" / "pki" / "ca.pem"),
+    }
