@@ -29,12 +29,8 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
-        prog="script/lab", description="Test hosts: see them, reach them, break them."
-    )
-    top.add_argument(
-        "--lab", default=os.environ.get("LAB"), help="which lab; needless while there is only one"
-    )
+    top = argparse.ArgumentParser(prog="script/lab", description="Test hosts: see them, reach them, break them.")
+    top.add_argument("--lab", default=os.environ.get("LAB"), help="which lab; needless while there is only one")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, action: Any, text: str, *words: str) -> argparse.ArgumentParser:
@@ -51,9 +47,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--template", type=Path, metavar="DIR", help="the inventory template to make the lab's inventory from"
     )
-    sub.add_argument(
-        "--release", default="13", choices=list(SUITES), help="Debian release of hosts that name none"
-    )
+    sub.add_argument("--release", default="13", choices=list(SUITES), help="Debian release of hosts that name none")
     command("status", status, "a table of all labs' hosts")
     sub = command("info", info, "addresses, networks, disks, state; front door; demo users; CA file")
     sub.add_argument("--json", action="store_true", help="for programs")
@@ -75,9 +69,7 @@ def chosen(arguments: argparse.Namespace) -> Lab:
         return Lab.load(arguments.lab)
     names = labs()
     if len(names) != 1:
-        raise LabError(
-            f"name a lab with --lab or LAB=: {', '.join(names)}" if names else "there is no lab here"
-        )
+        raise LabError(f"name a lab with --lab or LAB=: {', '.join(names)}" if names else "there is no lab here")
     return Lab.load(names[0])
 
 
@@ -160,9 +152,7 @@ def down(arguments: argparse.Namespace) -> None:
 def left_behind() -> set[str]:
     """Names of labs that still have containers or networks."""
     listed = run(["podman", "ps", "--all", "--format", '{{index .Labels "dovecluster.lab"}}']).split()
-    networks = json.loads(
-        run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()])
-    )
+    networks = json.loads(run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()]))
     labels = [(n.get("labels") or {}).get("dovecluster.lab") for n in networks]
     return {name for name in [*listed, *labels] if name}
 

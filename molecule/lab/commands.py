@@ -27,9 +27,7 @@ def run(argv: Sequence[str], *, check: bool = True, stdin: str | None = None) ->
         env=environment(),
     )
     if check and done.returncode:
-        raise LabError(
-            f"{' '.join(argv)} exited with {done.returncode}: {(done.stderr or done.stdout).strip()}"
-        )
+        raise LabError(f"{' '.join(argv)} exited with {done.returncode}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 

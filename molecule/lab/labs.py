@@ -122,15 +122,11 @@ class Lab:
 
     def create_network(self, name: str) -> dict[str, str]:
         """Make a podman network on the first free subnet of the lab's range."""
-        listed = json.loads(
-            run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()])
-        )
+        listed = json.loads(run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()]))
         taken = {s["subnet"] for n in listed for s in n.get("subnets", [])}
         subnet = next((s for s in SUBNETS if s not in taken), None)
         if subnet is None:
-            raise LabError(
-                f"all {len(SUBNETS)} subnets of 10.231.0.0/16 are taken; 'script/lab down --all' frees them"
-            )
+            raise LabError(f"all {len(SUBNETS)} subnets of 10.231.0.0/16 are taken; 'script/lab down --all' frees them")
         full_name = f"{self.name}-{name}"
         argv = ["podman", "network", "create", "--label", f"dovecluster.lab={self.name}", "--disable-dns"]
         run([*argv, "--subnet", subnet, *([] if name == "clients" else ["--internal"]), full_name])
@@ -289,9 +285,7 @@ class Lab:
     def set_cable(self, host: str, network: str, cut: bool) -> None:
         """Record the cable's state, so that it outlives a power cycle."""
         if network not in self.host(host)["networks"]:
-            raise LabError(
-                f"{host} has no network '{network}'; it has: {', '.join(self.host(host)['networks'])}"
-            )
+            raise LabError(f"{host} has no network '{network}'; it has: {', '.join(self.host(host)['networks'])}")
         with lock(self.directory):
             self.data = json.loads((self.directory / "lab.json").read_text())
             self.host(host)["networks"][network]["cut"] = cut
@@ -304,9 +298,7 @@ class Lab:
     def port_interface(self, host: str, network: str) -> str:
         """This machine's end of the host's cable."""
         interface = self.host(host)["networks"][network]["interface"]
-        index = run(
-            ["podman", "exec", self.container(host), "cat", f"/sys/class/net/{interface}/iflink"]
-        ).strip()
+        index = run(["podman", "exec", self.container(host), "cat", f"/sys/class/net/{interface}/iflink"]).strip()
         for link in json.loads(run(["ip", "-json", "link"])):
             if link["ifindex"] == int(index):
                 return link["ifname"]

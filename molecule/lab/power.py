@@ -29,9 +29,7 @@ class HostBmc(Bmc):
         self.lab = lab
         self.host_name = host["name"]
         credentials = lab.data["bmc"]
-        super().__init__(
-            {credentials["user"]: credentials["password"]}, port=623, address=host["bmc_address"]
-        )
+        super().__init__({credentials["user"]: credentials["password"]}, port=623, address=host["bmc_address"])
 
     def get_power_state(self) -> str:
         """Whether the host's container runs."""

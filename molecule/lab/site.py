@@ -67,9 +67,7 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
         hosts[host["name"]] = variables
     inventory.mkdir(exist_ok=True)
     document = {"all": {"hosts": hosts, "children": groups, "vars": connection}}
-    (inventory / "lab.yml").write_text(
-        "# Written by the lab: how to reach its hosts.\n" + yaml.safe_dump(document)
-    )
+    (inventory / "lab.yml").write_text("# Written by the lab: how to reach its hosts.\n" + yaml.safe_dump(document))
     private = {
         "lab_name": lab["name"],
         "lab_bmc_user": lab["bmc"]["user"],
