@@ -1,0 +1,113 @@
+"""The report of the role prove: every row that must be there, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+STEP_NAMES = {
+    "login": "IMAP login",
+    "smtp": "SMTP in",
+    "lmtp": "LMTP in",
+    "imap": "IMAP out",
+    "pop3": "POP3 out",
+    "quota": "quota visible",
+    "sieve": "ManageSieve upload",
+    "hold": "session kept",
+}
+
+
+def report(
+    backends: Mapping[str, Mapping[str, Any]],
+    addresses: Sequence[str],
+    steps: Sequence[str],
+    probes: Mapping[str, Mapping[str, Any]],
+    nodes: Mapping[str, Mapping[str, Any]],
+    replicated: bool = False,
+) -> dict[str, Any]:
+    """Build the rows from what is wanted, so that what was never tried is a row that fails.
+
+    backends: {be1: {user, nodes}}; probes: result of mail_probe for each backend; nodes: result of
+    mail_node_info for each node.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def row(backend: str, what: str, where: str, ok: bool, ms: float | None, detail: str) -> None:
+        rows.append({"backend": backend, "what": what, "where": where, "ok": ok, "ms": ms, "detail": detail})
+
+    for name, wanted in (("backends", backends), ("front door addresses", addresses), ("steps", steps)):
+        if not wanted:
+            row("-", "anything to prove", "-", False, None, f"no {name} were given")
+    for node, answer in nodes.items():
+        if answer.get("unreachable") or answer.get("failed"):
+            row("-", "node answers", node, False, None, str(answer.get("msg", "unreachable")).strip())
+    for backend, values in backends.items():
+        probe = probes.get(backend) or {}
+        done = probe.get("steps") or []
+        for step in ("login", *steps, "hold"):
+            tried = [entry for entry in done if entry["step"] == step]
+            for entry in tried:
+                row(backend, STEP_NAMES[step], entry["address"], entry["ok"], entry["ms"], entry["detail"])
+            if not tried:
+                row(backend, STEP_NAMES[step], "-", False, None, str(probe.get("msg", "not tried")))
+        _one_node(row, backend, values, addresses, nodes)
+        if replicated:
+            _replication(row, backend, values, nodes)
+    failed = sum(not entry["ok"] for entry in rows)
+    return {"rows": rows, "failed": failed, "passed": len(rows) - failed, "text": table(rows)}
+
+
+def _one_node(
+    row: Any, backend: str, values: Mapping[str, Any], addresses: Sequence[str], nodes: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Check that one node runs the backend, and that the sessions through every front end are there."""
+    running = [node for node, answer in nodes.items() if backend in answer.get("running", [])]
+    row(backend, "runs on one node", "-", len(running) == 1, None, ", ".join(running) or "it runs nowhere")
+    counts = {
+        node: sum(
+            session["user"] == values["user"] and session["service"] == "imap" and session["backend"] == backend
+            for session in answer.get("sessions", [])
+        )
+        for node, answer in nodes.items()
+    }
+    serving = {node: count for node, count in counts.items() if count}
+    ok = len(serving) == 1 and list(serving) == running and sum(serving.values()) >= len(addresses) > 0
+    seen = ", ".join(f"{count} on {node}" for node, count in serving.items()) or "none on any node"
+    row(backend, "one backend rule", "-", ok, None, f"sessions through {len(addresses)} front addresses: {seen}")
+
+
+def _replication(row: Any, backend: str, values: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that the probe's mails reached the replica of every other node of the backend."""
+    for node in values["nodes"]:
+        answer = nodes.get(node, {})
+        if backend in answer.get("running", []):
+            continue
+        lags = [entry["lag_ms"] for entry in answer.get("replicated", []) if entry["user"] == values["user"]]
+        ok = bool(lags) and None not in lags
+        worst = max((lag for lag in lags if lag is not None), default=None)
+        missing = lags.count(None)
+        detail = (
+            "in the replica" if ok else f"{missing} of {len(lags)} mails never came" if lags else "no mail looked for"
+        )
+        row(backend, "replication lag <=", node, ok, worst, detail)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Set the rows out for people."""
+    lines = [("", "BACKEND", "WHAT", "THROUGH", "MS", "SEEN")]
+    for row in rows:
+        ms = "" if row["ms"] is None else f"{row['ms']:.0f}"
+        lines.append(("ok" if row["ok"] else "FAILED", row["backend"], row["what"], row["where"], ms, row["detail"]))
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    return "\n".join(
+        "  ".join(
+            [
+                *(
+                    text.rjust(width) if n == 4 else text.ljust(width)
+                    for n, (text, width) in enumerate(zip(line, widths, strict=False))
+                ),
+                line[5],
+            ]
+        )
+        for line in lines
+    )
