@@ -655,14 +655,10 @@ def metrics(peers: list[Peer], events: int, bad_events: int) -> str:
 
 async def probe_tls(context: ssl.SSLContext, name: str, port: int) -> None:
     """Make a verified TLS connection to a peer's replica instance, or raise OSError or TimeoutError."""
+    # The handshake is made by one of its worker processes, not by the listener: who answers it can work.
     async with asyncio.timeout(5):
-        reader, writer = await asyncio.open_connection(name, port, ssl=context)
-        try:
-            # A greeting, not just a handshake: with TLS 1.3 it comes from a process that is there to work.
-            if not await reader.read(1):
-                raise ConnectionError("closed the connection without a greeting")
-        finally:
-            writer.close()
+        _, writer = await asyncio.open_connection(name, port, ssl=context)
+        writer.close()
 
 
 class Daemon:
