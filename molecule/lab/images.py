@@ -37,7 +37,9 @@ MAX_AGE_SECONDS = 7 * 24 * 3600
 
 def image_name(release: str, kernel: str) -> str:
     """The image for a release and kind of host; its tag changes with what goes into it."""
-    recipe = Path(__file__).read_bytes() + b"".join(p.read_bytes() for p in sorted((HERE / "own-kernel").glob("*")))
+    recipe = Path(__file__).read_bytes()
+    if kernel == "own":
+        recipe += b"".join(path.read_bytes() for path in sorted((HERE / "own-kernel").glob("lab-*")))
     return f"localhost/dovecluster-{release}-{kernel}:{hashlib.sha256(recipe).hexdigest()[:12]}"
 
 

@@ -162,17 +162,10 @@ class Lab:
         argv += ["--cap-add", ",".join(OWN_KERNEL_CAPABILITIES if own else CAPABILITIES)]
         if own:
             argv += ["--security-opt", "seccomp=unconfined", "--systemd=false"]
-            argv += [
-                "--tmpfs",
-                "/lab-memory:exec,mode=0700,size=16g",
-                "--env",
-                f"LAB_MEMORY={host['memory']}",
-            ]
+            argv += ["--tmpfs", "/lab-memory:exec,mode=0700,size=16g", "--env", f"LAB_MEMORY={host['memory']}"]
             for index, size in enumerate(host["disks"]):
-                argv += [
-                    "--volume",
-                    f"{self.make_disk(host['name'], index, size)}:/lab-disks/ubd{'bcdefgh'[index]}",
-                ]
+                device = f"ubd{'abcdefgh'[index]}{'-shared' if '=' in size else ''}"
+                argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
         else:
             argv += ["--systemd=always"]
         run([*argv, image])

@@ -6,6 +6,7 @@ Run as `python -m lab.power NAME`.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -62,14 +63,20 @@ class HostBmc(Bmc):
         """Nothing to restart in this BMC."""
 
 
-def add_bmc_addresses(lab: Lab) -> None:
-    """Put the BMCs' addresses on the cluster bridge; podman removes a bridge that has no running host."""
+def add_addresses(lab: Lab) -> None:
+    """Put this machine's and the BMCs' addresses on the cluster bridge.
+
+    podman gives an internal network's bridge none, and removes a bridge on which no host runs.
+    """
     network = lab.data["networks"]["cluster"]
     links = json.loads(run(["ip", "-json", "address", "show", "dev", network["bridge"]], check=False) or "[]")
     present = {a["local"] for link in links for a in link.get("addr_info", [])}
-    for host in lab.data["hosts"]:
-        if links and host.get("bmc_address") and host["bmc_address"] not in present:
-            run(["ip", "address", "add", f"{host['bmc_address']}/32", "dev", network["bridge"]])
+    subnet = ipaddress.ip_network(network["subnet"])
+    wanted = [f"{subnet[1]}/{subnet.prefixlen}"]
+    wanted += [f"{host['bmc_address']}/32" for host in lab.data["hosts"] if host.get("bmc_address")]
+    for address in wanted:
+        if links and address.split("/")[0] not in present:
+            run(["ip", "address", "add", address, "dev", network["bridge"]])
 
 
 def keep_running(lab: Lab, host: str) -> None:
@@ -88,7 +95,7 @@ def main() -> None:
     lab = Lab.load(sys.argv[1])
     hosts = [h for h in lab.data["hosts"] if h.get("bmc_address")]
     if hosts:
-        add_bmc_addresses(lab)
+        add_addresses(lab)
     for host in hosts:
         if os.fork() == 0:
             HostBmc(lab, host).listen()
@@ -97,7 +104,7 @@ def main() -> None:
         time.sleep(POLL_SECONDS)
         try:
             if hosts:
-                add_bmc_addresses(lab)
+                add_addresses(lab)
             for host in lab.data["hosts"]:
                 keep_running(lab, host["name"])
         except (LabError, OSError, subprocess.SubprocessError) as problem:
