@@ -24,6 +24,7 @@ def report(
     probes: Mapping[str, Mapping[str, Any]],
     nodes: Mapping[str, Mapping[str, Any]],
     replicated: bool = False,
+    delivery_addresses: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Build the rows from what is wanted, so that what was never tried is a row that fails.
 
@@ -31,6 +32,7 @@ def report(
     mail_node_info for each node.
     """
     rows: list[dict[str, Any]] = []
+    delivery_addresses = delivery_addresses or addresses
 
     def row(backend: str, what: str, where: str, ok: bool, ms: float | None, detail: str) -> None:
         rows.append({"backend": backend, "what": what, "where": where, "ok": ok, "ms": ms, "detail": detail})
@@ -38,9 +40,10 @@ def report(
     for name, wanted in (("backends", backends), ("front door addresses", addresses), ("steps", steps)):
         if not wanted:
             row("-", "anything to prove", "-", False, None, f"no {name} were given")
-    for node, answer in nodes.items():
-        if answer.get("unreachable") or answer.get("failed"):
-            row("-", "node answers", node, False, None, str(answer.get("msg", "unreachable")).strip())
+    for node in sorted({node for values in backends.values() for node in values["nodes"]}):
+        answer = nodes.get(node) or {}
+        if "running" not in answer:
+            row("-", "node answers", node, False, None, str(answer.get("msg", "it does not")).strip())
     for backend, values in backends.items():
         probe = probes.get(backend) or {}
         done = probe.get("steps") or []
@@ -48,8 +51,10 @@ def report(
             tried = [entry for entry in done if entry["step"] == step]
             for entry in tried:
                 row(backend, STEP_NAMES[step], entry["address"], entry["ok"], entry["ms"], entry["detail"])
-            if not tried:
-                row(backend, STEP_NAMES[step], "-", False, None, str(probe.get("msg", "not tried")))
+            through = delivery_addresses if step in ("smtp", "lmtp") else addresses
+            for address in sorted(set(through) - {entry["address"] for entry in tried}):
+                why = "not tried" if done else str(probe.get("msg", "the probe gave no answer"))
+                row(backend, STEP_NAMES[step], address, False, None, why)
         _one_node(row, backend, values, addresses, nodes)
         if replicated:
             _replication(row, backend, values, nodes)
