@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     command("status", status, "a table of all labs' hosts")
     sub = command("info", info, "addresses, networks, disks, state; front door; demo users; CA file")
     sub.add_argument("--json", action="store_true", help="for programs")
+    command("welcome", welcome, "how to log in with a mail client")
     sub = command("ssh", ssh, "a shell on a host, or a command's output and exit code", "host")
     sub.add_argument("command", nargs=argparse.REMAINDER)
     command("kill", lambda a: chosen(a).kill(a.host), "power loss, without warning", "host")
@@ -118,6 +119,34 @@ def info(arguments: argparse.Namespace) -> None:
         "users": lab.data["users"],
     }
     print(json.dumps(document, indent=2) if arguments.json else yaml.safe_dump(document, sort_keys=False))
+
+
+def welcome(arguments: argparse.Namespace) -> None:
+    """Tell a person how to use what runs."""
+    lab = chosen(arguments)
+    door = site.front_door(lab.data, lab.directory)
+    if not door:
+        raise LabError(f"lab {lab.name} has no front door: it was not made from an inventory template")
+    ports = door["ports"]
+    first, last = (list(lab.data["users"].items())[index] for index in (0, -1))
+    print(
+        f"""
+  Mail server   {door["hostname"]}: IMAP {ports["imaps"]} (TLS) or {ports["imap"]} (STARTTLS), \
+POP3 {ports["pop3s"]}, ManageSieve {ports["managesieve"]}, SMTP in {ports["smtp"]}
+  Its addresses {", ".join(door["addresses"])} (put them into /etc/hosts on this machine, or give them to the client)
+  CA to trust   {door["ca_file"]}
+  Users         {first[0]} with password {first[1]}
+                {last[0]} with password {last[1]}
+                all of them: script/lab --lab {lab.name} info
+
+  Read mail     curl --cacert {door["ca_file"]} --resolve {door["hostname"]}:993:{door["addresses"][0]} \\
+                  --user {first[0]} imaps://{door["hostname"]}/INBOX
+  Look inside   script/lab --lab {lab.name} status
+                script/lab --lab {lab.name} ssh mail1 crm_mon -1
+  Break it      script/lab --lab {lab.name} kill mail1
+  End it        script/lab --lab {lab.name} down
+"""
+    )
 
 
 def ssh(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,239 @@
+"""Runs the project's tests and says what passed, what failed and where the time went. Called by script/test."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LOGS = ROOT / ".cache" / "test-logs"
+RECORD = ROOT / "tests" / "passed.json"
+RELEASES = ("12", "13")
+# What every architecture is made of, beside its own inventory and scenario.
+SHARED_INPUTS = (
+    *("ansible.cfg", ".config", "filter_plugins", "library", "module_utils", "molecule/lab", "playbooks"),
+    *("pyproject.toml", "roles", "tests/ledger", "tests/proofs"),
+)
+SCENARIO_MEMORY_GIB = 5
+ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
+ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Part:
+    """One thing that passes or fails: a linter, the unit tests, a scenario."""
+
+    name: str
+    argv: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    scenario: bool = False
+    seconds: float = 0.0
+    passed: bool = False
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return LOGS / f"{self.name.replace(' ', '-')}.log"
+
+
+def main() -> int:
+    """Choose the parts, run them, print the summary, renew the record."""
+    arguments = parse()
+    parts = choose(arguments)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    print(f"{len(parts)} parts to run, {slots()} scenarios at a time; logs are in {LOGS.relative_to(ROOT)}", flush=True)
+    for part in parts:
+        if not part.scenario:
+            execute(part)
+    with concurrent.futures.ThreadPoolExecutor(slots()) as pool:
+        list(pool.map(execute, [part for part in parts if part.scenario]))
+    record(parts)
+    return summary(parts, time.monotonic() - started)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="script/test", description=__doc__)
+    parser.add_argument(
+        "what", nargs="?", choices=["lint", "unit", "role", "architecture"], help="one kind of test only"
+    )
+    parser.add_argument("name", nargs="?", help="of the role or architecture")
+    parser.add_argument("--all", action="store_true", help="also architectures that passed with the same inputs before")
+    arguments = parser.parse_args()
+    if (arguments.what in ("role", "architecture")) != bool(arguments.name):
+        parser.error("'role' and 'architecture' take a name, the others none")
+    return arguments
+
+
+def choose(arguments: argparse.Namespace) -> list[Part]:
+    """The parts that the command line asks for."""
+    if arguments.what == "lint":
+        return lint()
+    if arguments.what == "unit":
+        return unit()
+    if arguments.what == "role":
+        if arguments.name not in role_scenarios():
+            raise SystemExit(f"no scenario '{arguments.name}'; there are: {' '.join(role_scenarios())}")
+        return [role(arguments.name)]
+    if arguments.what == "architecture":
+        if arguments.name not in architectures():
+            raise SystemExit(f"no architecture '{arguments.name}'; there are: {' '.join(architectures())}")
+        return [architecture(arguments.name, release) for release in RELEASES]
+    passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    due = []
+    for name in architectures():
+        for release in RELEASES:
+            if arguments.all or passed.get(name, {}).get(release, {}).get("inputs") != inputs(name):
+                due.append(architecture(name, release))
+            else:
+                print(f"architecture {name} on Debian {release}: passed with these inputs before, see {RECORD.name}")
+    # The longest first, so that nothing long is left for the end.
+    return [*lint(), *unit(), *due, *(role(name) for name in role_scenarios())]
+
+
+def lint() -> list[Part]:
+    """Linters and type checks."""
+    return [
+        Part("lint ruff", ["ruff", "check", "."]),
+        Part("lint ruff-format", ["ruff", "format", "--check", "."]),
+        Part("lint mypy", ["mypy"]),
+        Part("lint yamllint", ["yamllint", "--strict", "."]),
+        Part("lint ansible-lint", ["ansible-lint", "--strict"]),
+    ]
+
+
+def unit() -> list[Part]:
+    """Unit tests."""
+    return [Part("unit", ["pytest", "-q"])]
+
+
+def role(name: str) -> Part:
+    """A role's scenario, which has hosts of both releases."""
+    return scenario(f"role {name}", name, {})
+
+
+def architecture(name: str, release: str) -> Part:
+    """An architecture's scenario on one release."""
+    return scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release})
+
+
+def scenario(title: str, name: str, environment: dict[str, str]) -> Part:
+    """A Molecule scenario, with a directory of its own so that two releases of one can run at a time."""
+    directory = ROOT / ".cache" / "molecule" / title.replace(" ", "-")
+    return Part(
+        title,
+        ["molecule", "test", "--scenario-name", name],
+        {"MOLECULE_EPHEMERAL_DIRECTORY": str(directory), "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1", **environment},
+        scenario=True,
+    )
+
+
+def architectures() -> list[str]:
+    """Every inventory template is an architecture and has a scenario of its name."""
+    return sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
+
+
+def role_scenarios() -> list[str]:
+    """Every other scenario."""
+    found = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    return [name for name in found if name not in architectures()]
+
+
+def inputs(name: str) -> str:
+    """A hash over all files that an architecture's result depends on."""
+    places = [*SHARED_INPUTS, f"inventories/{name}", f"molecule/{name}"]
+    listed = subprocess.run(["git", "ls-files", "-z", *places], cwd=ROOT, capture_output=True, text=True, check=True)
+    digest = hashlib.sha256()
+    for file in sorted(filter(None, listed.stdout.split("\0"))):
+        if (ROOT / file).is_file():
+            digest.update(file.encode() + b"\0" + hashlib.sha256((ROOT / file).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def slots() -> int:
+    """How many scenarios run at a time: two where cores and memory allow."""
+    available = next(
+        int(line.split()[1])
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemAvailable:")
+    )
+    return max(1, min(2, os.cpu_count() or 1, available // (SCENARIO_MEMORY_GIB * 1024 * 1024)))
+
+
+PRINTING = threading.Lock()
+
+
+def execute(part: Part) -> None:
+    """Run a part with its output in its log; print a line when it starts and when it ends."""
+    with PRINTING:
+        print(f"  ....  {part.name}", flush=True)
+    started = time.monotonic()
+    with part.log.open("w") as log:
+        done = subprocess.run(
+            part.argv,
+            cwd=ROOT,
+            env={**os.environ, **part.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    part.seconds = time.monotonic() - started
+    part.passed = done.returncode == 0
+    with PRINTING:
+        print(f"  {'ok  ' if part.passed else 'FAIL'}  {part.name} ({part.seconds:.0f} s)", flush=True)
+        if not part.passed:
+            print("\n".join(f"        {line}" for line in part.log.read_text().splitlines()[-60:]), flush=True)
+
+
+def record(parts: Sequence[Part]) -> None:
+    """Write down the architectures that passed, with what they were made of."""
+    passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    for part in parts:
+        if part.passed and part.name.startswith("architecture "):
+            _, name, _, release = part.name.split()
+            passed.setdefault(name, {})[release] = {"inputs": inputs(name), "seconds": round(part.seconds)}
+    RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
+
+
+def role_table(part: Part) -> list[str]:
+    """Tasks and seconds of each role in a scenario's first converge, slowest first."""
+    text = COLOUR.sub("", part.log.read_text())
+    first = text.partition("idempotence")[0] if part.scenario else ""
+    tasks: dict[str, int] = {}
+    for name in ROLE_TASKS.findall(first):
+        tasks[name] = tasks.get(name, 0) + 1
+    seconds = {name: float(value) for name, value in ROLE_TIMES.findall(first) if name in tasks}
+    rows = sorted(tasks, key=lambda name: -seconds.get(name, 0))
+    return [f"          {name:24} {tasks[name]:3} tasks {seconds.get(name, 0):6.1f} s" for name in rows]
+
+
+def summary(parts: Sequence[Part], seconds: float) -> int:
+    """Print a line for each part, and the last line that counts them."""
+    print("\nWhere the time went:")
+    for part in sorted(parts, key=lambda part: -part.seconds):
+        print(f"  {'ok  ' if part.passed else 'FAIL'} {part.seconds:6.0f} s  {part.name}")
+        if part.name.startswith("architecture "):
+            print("\n".join(role_table(part)))
+    failed = [part for part in parts if not part.passed]
+    for part in failed:
+        print(f"log of {part.name}: {part.log}")
+    print(f"total {seconds:.0f} s")
+    print(f"{len(parts) - len(failed)} passed, {len(failed)} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
