@@ -1,0 +1,82 @@
+"""The active node loses power; later it comes back."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tests.ledger.checker import loss_window
+
+from .lab import parse_synced, wait_for
+from .proof import FAILOVER, Proof
+
+
+def run(proof: Proof) -> None:
+    """Kill the node that runs the first backend; see the peer take over; let it come back."""
+    lab = proof.lab
+    where = wait_for("each backend runs on one node", lab.settled, 60)
+    victim = next(iter(where.values()))
+    moved = [backend for backend, node in where.items() if node == victim]
+    survivors = [node for node in lab.backends[moved[0]]["nodes"] if node != victim]
+    on_victim = {user.user for user in proof.front.users if lab.backend_of(user.user) in moved}
+    proof.expect(bool(on_victim), f"no demo user lives on {', '.join(moved)}")
+
+    with proof.writing():
+        status: list[str] = []
+        if lab.replicated:
+            watcher = lab.synced(victim)
+            reader = threading.Thread(target=lambda: status.extend(watcher.stdout or []), daemon=True)
+            reader.start()
+            wait_for("the replication status", lambda: len(status) > 4, 20)
+        proof.say(f"cut the power of {victim}, which runs {', '.join(moved)}")
+        killed = lab.kill(victim)
+        if lab.replicated:
+            watcher.kill()
+            watcher.wait()
+            reader.join(5)
+
+        wait_for(
+            f"{', '.join(moved)} run on a survivor",
+            lambda: all(len(nodes) == 1 for nodes in lab.placement(survivors).values()),
+            FAILOVER,
+        )
+        proof.numbers["started_s"] = round(time.time() - killed, 1)
+        if lab.replicated:
+            _window(proof, survivors[0], killed, "".join(status), on_victim)
+        failover = proof.back(killed, lambda user, path: user in on_victim and path == "imap")
+        proof.numbers["failover_s"] = round(failover, 1)
+        proof.numbers["others_s"] = round(proof.back(killed), 1)
+        proof.say(f"served again by {survivors} after {failover:.1f} s")
+        time.sleep(5)
+        proof.served(killed, time.time())
+
+        proof.say(f"power for {victim}")
+        lab.start(victim)
+        proof.whole()
+        time.sleep(5)
+    proof.count()
+
+
+def _window(proof: Proof, survivor: str, killed: float, status: str, on_victim: set[str]) -> None:
+    """Measure what the survivor lacks, and see that none of it had been synced."""
+    window = loss_window(proof.mails(), proof.lab.listing(survivor), killed)
+    mine = [mail for mail in window["mails"] if mail["user"] in on_victim]
+    synced = parse_synced(status)
+    proof.expect(bool(synced), "the replication status could not be read, so the last completed sync is unknown")
+    proof.numbers["window_mails"] = window["missing"]
+    proof.numbers["window_ms"] = window["window_ms"]
+    if synced:
+        proof.numbers["synced_ms_before_kill"] = round((killed - min(synced.values())) * 1000)
+    for mail in mine:
+        until = synced.get(mail["user"], synced.get("*", 0.0))
+        acknowledged = killed - mail["before_kill_ms"] / 1000
+        proof.expect(
+            acknowledged >= until,
+            f"{mail['id']} is missing, acknowledged {until - acknowledged:.3f} s before the last completed sync",
+        )
+    others = [mail for mail in window["mails"] if mail["user"] not in on_victim]
+    proof.expect(not others, f"mails of users of other backends are missing: {others[:3]}")
+    proof.say(
+        f"loss window: {window['missing']} of {window['acknowledged']} mails, the oldest acknowledged"
+        f" {window['window_ms']} ms before the power was gone"
+    )

@@ -1,0 +1,169 @@
+"""What every proof does: writers at work, something breaks, the count is drawn."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.ledger.checker import Report, check, compare, difference
+from tests.ledger.journal import ACKNOWLEDGED, SENT, Journal, Mail, mails, read, stalls
+from tests.ledger.writer import Writer
+
+from .lab import Lab, ProofError, wait_for
+
+FAILOVER = 120.0  # seconds after which a failover counts as not happening
+RATE = 3.0
+
+
+@dataclass
+class Proof:
+    """One proof: its numbers, and what went wrong."""
+
+    name: str
+    lab: Lab
+    numbers: dict[str, Any] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Make a folder for the ledger, kept when something goes wrong."""
+        self.folder = Path(tempfile.mkdtemp(prefix=f"proof-{self.name}-"))
+        self.path = self.folder / "ledger"
+        self.front = self.lab.front()
+        self.journal = Journal(self.path)
+
+    def say(self, text: str) -> None:
+        """Show progress."""
+        print(f"{time.strftime('%H:%M:%S')} {self.name}: {text}", flush=True)
+
+    def expect(self, ok: bool, fault: str) -> None:
+        """Note a fault and go on, so that one run shows them all."""
+        if not ok:
+            self.faults.append(fault)
+            self.say(f"FAULT: {fault}")
+
+    @contextmanager
+    def writing(self, seconds: float = 6.0) -> Iterator[Writer]:
+        """Have writers at work; the first seconds of it must be good."""
+        writer = Writer(self.front, self.journal, rate=RATE)
+        writer.start()
+        try:
+            time.sleep(seconds)
+            idle = [row for row in stalls(self.entries()) if not row.acknowledged]
+            if idle:
+                raise ProofError(f"before anything broke, nothing was acknowledged to {idle}")
+            yield writer
+        finally:
+            writer.stop()
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The ledger so far."""
+        return list(read([self.path]))
+
+    def mails(self) -> dict[str, Mail]:
+        """The wanted end of each mail so far."""
+        return mails(self.entries())
+
+    def back(self, since: float, wanted: Callable[[str, str], bool] = lambda user, path: True) -> float:
+        """Wait until each client was served again after an incident; return the seconds the slowest waited."""
+        keys = {(user.user, path) for user in self.front.users for path in ("imap", "smtp")}
+        keys = {key for key in keys if wanted(*key)}
+        if not keys:
+            raise ProofError("no client would notice")
+
+        def times() -> dict[tuple[str, str], float] | None:
+            first: dict[tuple[str, str], float] = {}
+            asked: set[tuple[str, str]] = set()
+            for entry in self.entries():
+                key = (entry.get("user", ""), entry.get("path", ""))
+                if key not in keys or entry["at"] < since:
+                    continue
+                # Asked and answered after the incident: an answer that was under way does not count.
+                if entry.get("state") == SENT:
+                    asked.add(key)
+                elif entry.get("state") == ACKNOWLEDGED and key in asked:
+                    first.setdefault(key, entry["at"])
+            return first if keys <= first.keys() else None
+
+        first = wait_for("every client is served again", times, FAILOVER)
+        return max(first.values()) - since
+
+    def served(self, since: float, until: float) -> None:
+        """Note how the clients were served between two times."""
+        entries = [entry for entry in self.entries() if entry["event"] == "begin" or since - 5 <= entry["at"] <= until]
+        rows = stalls(entries)
+        for path in ("imap", "smtp"):
+            mine = [row for row in rows if row.path == path]
+            self.numbers[f"{path}_stall_s"] = round(max((row.recovery for row in mine), default=0.0), 2)
+
+    def whole(self, seconds: float = 240.0) -> None:
+        """Wait until the cluster has all its nodes, and each backend runs once."""
+        start = time.monotonic()
+        wait_for("all nodes are online and each backend runs once", self.lab.whole, seconds, pause=1)
+        self.numbers["whole_s"] = round(time.monotonic() - start, 1)
+
+    def count(self, wait: float = 90.0) -> Report:
+        """Compare the ledger with what the front door shows, and with each replica."""
+        report = check(self.front, self.mails(), wait)
+        print(report.table(), flush=True)
+        self.numbers |= {
+            "acknowledged": report.imap + report.smtp,
+            "lost": len(report.lost),
+            "duplicate": len(report.duplicate),
+            "resurrected": len(report.resurrected),
+            "redelivered": len(report.redelivered),
+        }
+        self.expect(report.status == 0, f"the ledger does not balance: {report.faults} faults, status {report.status}")
+        if self.lab.replicated:
+            self.converge()
+        return report
+
+    def converge(self, seconds: float = 90.0) -> None:
+        """Wait until the replicas hold the same, then compare each with the ledger."""
+        start = time.monotonic()
+        for pod in sorted({values["pod"] for values in self.lab.backends.values()}):
+            first, *others = self.lab.group(pod)
+            for other in others:
+                left: dict[str, Any] = {}
+                while True:
+                    one, two = self.lab.listing(first), self.lab.listing(other)
+                    left = difference(one, two)
+                    if not any(left.values()) or time.monotonic() - start > seconds:
+                        break
+                    time.sleep(1)
+                only = {name: len(items) for name, items in left.items()}
+                self.expect(
+                    not any(left.values()), f"{first} and {other} did not converge: {only} {json.dumps(left)[:600]}"
+                )
+                for node, copies in ((first, one), (other, two)):
+                    report = compare(self.mails(), copies)
+                    if report.status:
+                        print(report.table(), flush=True)
+                    self.expect(report.status == 0, f"the replica on {node} does not balance: {report.faults} faults")
+        self.numbers["converged_s"] = round(time.monotonic() - start, 1)
+
+    def result(self) -> dict[str, Any]:
+        """Return it all for JSON."""
+        self.journal.close()
+        return {
+            "proof": self.name,
+            "passed": not self.faults and bool(self.numbers),
+            "numbers": self.numbers,
+            "faults": self.faults,
+            "ledger": str(self.path),
+        }
+
+
+def summary(results: list[dict[str, Any]]) -> str:
+    """Set the results out for people."""
+    lines = []
+    for result in results:
+        numbers = ", ".join(f"{name} {value}" for name, value in result["numbers"].items())
+        lines.append(f"{'ok' if result['passed'] else 'FAILED':<8}{result['proof']:<18}{numbers}")
+        lines += [f"        {fault}" for fault in result["faults"]]
+    return "\n".join(lines)

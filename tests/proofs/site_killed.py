@@ -1,0 +1,52 @@
+"""site.yml is killed at random points and run again: it converges all the same.
+
+Worth most on hosts that were just made, when nearly every task has something to change.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+from .lab import ROOT
+from .proof import Proof
+from .site_again import playbook, recap
+
+KILLS = 5
+LONGEST = 600.0  # seconds that a whole run may take
+RUN_SECONDS = float(os.environ.get("PROOF_SITE_SECONDS", "240"))
+
+
+def run(proof: Proof) -> None:
+    """Kill it, again and again, then let it end; a last run changes nothing."""
+    points = []
+    with (proof.folder / "site.log").open("w") as log:
+        for number in range(KILLS):
+            # Later kills come later in the run, as the earlier ones got so far already.
+            after = random.uniform(0.1, 1.0) * RUN_SECONDS * (number + 1) / KILLS
+            play = subprocess.Popen(playbook(proof.lab), cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            try:
+                play.wait(after)
+            except subprocess.TimeoutExpired:
+                points.append(round(after, 1))
+                os.killpg(play.pid, signal.SIGKILL)
+                play.wait()
+            proof.say(f"killed after {after:.0f} s" if play.returncode < 0 else "it ended before it was killed")
+            # A module that was running on a host ends when its ssh connection does.
+            time.sleep(1)
+    proof.numbers["killed_after_s"] = points
+    for wanted in ("converges", "changes nothing"):
+        start = time.monotonic()
+        done = subprocess.run(playbook(proof.lab), cwd=ROOT, capture_output=True, text=True, timeout=LONGEST)
+        (proof.folder / f"{wanted.replace(' ', '-')}.log").write_text(done.stdout + done.stderr)
+        proof.numbers[f"{wanted.replace(' ', '_')}_s"] = round(time.monotonic() - start, 1)
+        proof.expect(done.returncode == 0, f"the run that {wanted} ended with {done.returncode}: see {proof.folder}")
+    changed = {host: counts["changed"] for host, counts in recap(done.stdout).items() if counts["changed"]}
+    proof.expect(bool(recap(done.stdout)) and not changed, f"the last run changed something: {changed}")
+    proof.expect(len(points) >= KILLS, f"killed {len(points)} times only; lower PROOF_SITE_SECONDS")
+    with proof.writing():
+        time.sleep(5)
+    proof.count()

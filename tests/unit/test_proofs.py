@@ -1,0 +1,34 @@
+"""What the proofs read from the replicators' status and from a play's recap."""
+
+import json
+
+from tests.proofs.lab import QUEUE_DELAY, parse_synced
+from tests.proofs.site_again import recap
+
+SYNCD = '[{"peer": "mail2", "up": true, "queued": 1, "lag_seconds": %s}]'
+REPLICATOR = """username                       priority fast sync full sync success sync failed
+u1@example.org                 none     00:00:12  00:10:22  00:00:12     -
+u2@example.org                 low      00:00:03  00:10:22  00:01:03     -
+u3@example.org                 none     -         -         -            y
+"""
+
+
+def test_daemon_status_of_all_users() -> None:
+    text = f"=100.0\n{SYNCD % 0.0}\n=101.0\n{SYNCD % 0.5}\n=102.0\n{SYNCD % 0.5}"
+    assert parse_synced(text) == {"*": 101.0 - 0.5 - QUEUE_DELAY}, "the last status may be cut short"
+
+
+def test_replicator_status_of_each_user() -> None:
+    found = parse_synced(f"=1000.0\n{REPLICATOR}\n{REPLICATOR}\n=1001.0\n")
+    assert found == {"u1@example.org": 1000.0 - QUEUE_DELAY, "u2@example.org": 1000.0 - QUEUE_DELAY - 64}
+
+
+def test_status_that_cannot_be_read_is_none() -> None:
+    assert parse_synced("") == {}
+    assert parse_synced("=100.0\nno such command\n=101.0\n") == {}
+    assert parse_synced(f"=100.0\n{json.dumps([])}\n=101.0\n") == {}
+
+
+def test_recap() -> None:
+    text = "PLAY RECAP ****\nmail1   : ok=52   changed=1    unreachable=0    failed=0    skipped=3    rescued=0    ignored=0\n"
+    assert recap(text) == {"mail1": {"ok": 52, "changed": 1, "unreachable": 0, "failed": 0}}
