@@ -1,0 +1,76 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.append(str(ROOT / "molecule"))
+
+from lab import labs, machine, site  # noqa: E402  the lab is a program, not an installed package
+from lab.commands import LabError  # noqa: E402
+
+ALL_CAPABILITIES = "CapBnd:\t000001ffffffffff\n"
+NO_SYS_RESOURCE = "CapBnd:\t000001fffeffffff\n"
+NETWORKS = {"clients": {"subnet": "10.231.7.0/24"}, "cluster": {"subnet": "10.231.8.0/24"}}
+
+
+def test_ordinary_machine_keeps_podmans_defaults(tmp_path):
+    conf = machine.containers_conf(ALL_CAPABILITIES, tmp_path)
+    assert conf == "[containers]\n[engine]\n"
+
+
+def test_hybrid_cgroups_get_runc(tmp_path):
+    (tmp_path / "unified").mkdir()
+    assert 'runtime = "runc"' in machine.containers_conf(ALL_CAPABILITIES, tmp_path)
+
+
+def test_missing_capability_gets_lower_limits(tmp_path):
+    conf = machine.containers_conf(NO_SYS_RESOURCE, tmp_path)
+    assert "nofile=16384:16384" in conf
+    assert "runc" not in conf
+
+
+@pytest.mark.parametrize("template", sorted((ROOT / "inventories").iterdir()), ids=lambda path: path.name)
+def test_template_gets_the_labs_addresses(template, tmp_path):
+    octets = site.template_octets(template)
+    assert octets
+    lab = {
+        "name": "x",
+        "networks": NETWORKS,
+        "bmc": {"user": "admin", "password": "p"},
+        "users": {},
+        "hosts": [
+            {"name": name, "groups": [], "networks": {"clients": {"address": f"10.231.7.{octet}"}}}
+            for name, octet in octets.items()
+        ],
+    }
+    site.write_inventory(lab, tmp_path, template)
+    text = "".join(path.read_text() for path in (tmp_path / "inventory").rglob("*.yml"))
+    for network in ("192.0.2.", "198.51.100."):
+        assert network not in text
+    assert "10.231.7." in text
+    assert "10.231.8." in text
+    connection = yaml.safe_load((tmp_path / "inventory" / "lab.yml").read_text())["all"]
+    assert set(connection["hosts"]) == set(octets)
+    users = yaml.safe_load((tmp_path / "inventory" / "users.yml").read_text())["directory_users"]
+    assert all(user["password"].startswith("{SHA512-CRYPT}$6$") for user in users)
+    assert not any(password in text for password in lab["users"].values())
+    secret = tmp_path / "inventory" / "group_vars" / "all" / "lab.yml"
+    assert secret.stat().st_mode & 0o077 == 0
+    assert json.loads((tmp_path / "lab.json").read_text())["users"] == lab["users"]
+
+
+def test_platforms_without_networks_get_both():
+    assert labs.networks_of({"name": "a"}) == ["clients", "cluster"]
+    assert labs.networks_of({"name": "a", "networks": [{"name": "storage"}]}) == ["storage"]
+
+
+def test_unknown_host_and_network_are_named():
+    lab = labs.Lab("x")
+    lab.data = {"hosts": [{"name": "mail1", "networks": {"clients": {}}}]}
+    with pytest.raises(LabError, match="no host 'mail9' in lab x; hosts: mail1"):
+        lab.host("mail9")
+    with pytest.raises(LabError, match="mail1 has no network 'storage'; it has: clients"):
+        lab.set_cable("mail1", "storage", True)
