@@ -30,5 +30,5 @@ def test_status_that_cannot_be_read_is_none() -> None:
 
 
 def test_recap() -> None:
-    text = "PLAY RECAP ****\nmail1   : ok=52   changed=1    unreachable=0    failed=0    skipped=3    rescued=0    ignored=0\n"
+    text = "PLAY RECAP ****\nmail1   : ok=52   changed=1    unreachable=0    failed=0    skipped=3\n"
     assert recap(text) == {"mail1": {"ok": 52, "changed": 1, "unreachable": 0, "failed": 0}}
