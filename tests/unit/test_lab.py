@@ -54,7 +54,7 @@ def test_template_gets_the_labs_addresses(template, tmp_path):
     assert "10.231.8." in text
     connection = yaml.safe_load((tmp_path / "inventory" / "lab.yml").read_text())["all"]
     assert set(connection["hosts"]) == set(octets)
-    users = yaml.safe_load((tmp_path / "inventory" / "users.yml").read_text())["directory_users"]
+    users = yaml.safe_load((tmp_path / "inventory" / "group_vars" / "all" / "users.yml").read_text())["directory_users"]
     assert all(user["password"].startswith("{SHA512-CRYPT}$6$") for user in users)
     assert not any(password in text for password in lab["users"].values())
     secret = tmp_path / "inventory" / "group_vars" / "all" / "lab.yml"
