@@ -193,7 +193,8 @@ class Queue:
 
     def oldest(self) -> float | None:
         """Time of the oldest change that is not on the peer."""
-        return min((e.since for e in self.entries.values() if e.kind == CHANGED or e.again), default=None)
+        changes = (e.since if e.kind == CHANGED else e.again for e in self.entries.values())
+        return min((since for since in changes if since), default=None)
 
 
 class Sweep:
@@ -343,12 +344,14 @@ class Doveadm:
                 writer.close()
         return parse_answer(answer)
 
-    async def sync(self, user: str, destination: str) -> str:
+    async def sync(self, user: str, destination: str, attempt: int) -> str:
         """Sync one user both ways; return what became of it."""
+        # About one sync in 500 over TLS stalls for ever in Dovecot 2.4.1, and works when tried again: so the
+        # first attempt waits only a short time for the peer's next word, and each further one twice as long.
+        stall = min(600, 5 * 2 ** min(attempt, 10))
         # No saved state: the API drops it after a conflict, and dsync finds its way from its transaction logs.
-        code, _ = await self.call(
-            "sync", {"user": user, "destination": [destination], "lockTimeout": 30, "timeout": 60}
-        )
+        parameters = {"user": user, "destination": [destination], "lockTimeout": min(30, stall - 1), "timeout": stall}
+        code, _ = await self.call("sync", parameters)
         return {0: OK, EX_AGAIN: AGAIN, EX_NOUSER: UNKNOWN}.get(code, FAILED)
 
     async def users(self) -> list[str]:
@@ -424,7 +427,7 @@ class Peer:
         name: str,
         port: int,
         config: Config,
-        sync: Callable[[str, str], Awaitable[str]],
+        sync: Callable[[str, str, int], Awaitable[str]],
         users: Callable[[], Awaitable[list[str]]],
         probe: Callable[[str, int], Awaitable[None]],
         clock: Callable[[], float] = time.time,
@@ -510,8 +513,9 @@ class Peer:
 
     async def _sync(self, user: str) -> None:
         began = self.clock()
+        attempt = self.queue.entries[user].attempts
         try:
-            result = await self.sync(user, f"tcps:{self.name}:{self.port}")
+            result = await self.sync(user, f"tcps:{self.name}:{self.port}", attempt)
         except LocalDown as error:
             self.queue.postpone(user, self.clock())
             self._local_down(error)
@@ -529,7 +533,7 @@ class Peer:
             if entry.kind == CHANGED:
                 self.counters.delay(now - entry.since)
         elif result == FAILED:
-            log.warning("%s: sync of %s failed, attempt %d", self.name, user, entry.attempts + 1)
+            log.warning("%s: sync of %s failed, attempt %d", self.name, user, attempt + 1)
         elif result == UNKNOWN:
             log.warning("%s: %s is no user", self.name, user)
         self.wake.set()
