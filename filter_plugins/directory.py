@@ -63,12 +63,13 @@ def _password_problem(password: str) -> str | None:
     return None
 
 
-def directory_problems(users: list[Any], domains: list[str], reserved: str = "") -> list[str]:
+def directory_problems(users: list[Any], domains: list[str], reserved: list[str]) -> list[str]:
     """Say everything that is wrong with the users; no password is quoted.
 
-    A user's domain must be one of domains, if there are any; reserved is the probe's account.
+    A user's domain must be one of domains, if there are any; reserved are the probes' accounts.
     """
     problems = []
+    probes = {name.lower() for name in reserved}
     seen: dict[str, int] = {}
     known = {domain.lower() for domain in domains}
     for number, user in enumerate(users, 1):
@@ -84,8 +85,8 @@ def directory_problems(users: list[Any], domains: list[str], reserved: str = "")
         if name.lower() in seen:
             problems.append(f"{where}: is user {seen[name.lower()]} already; names are compared in lower case")
         seen.setdefault(name.lower(), number)
-        if name.lower() == reserved.lower():
-            problems.append(f"{where}: is the probe's account, which is added by itself; take it out")
+        if name.lower() in probes:
+            problems.append(f"{where}: is a probe's account, which is added by itself; take it out")
         problem = _password_problem(str(user.get("password", "")))
         if problem:
             problems.append(f"{where}: {problem}; make one with `doveadm pw -s ARGON2ID`")
@@ -97,14 +98,16 @@ def directory_problems(users: list[Any], domains: list[str], reserved: str = "")
     return problems
 
 
-def directory_hash(password: str, name: str) -> str:
-    """Return a generated password's hash; the same each time, as the salt comes from name and password.
+def directory_probe(name: str, password: str) -> dict[str, Any]:
+    """Return a probe's account with its generated password hashed.
+
+    The hash is the same each time, as the salt comes from name and password.
 
     A fast hash is enough for a long random password, and health checks log in every few seconds.
     """
     salt = hmac.new(password.encode(), name.encode(), hashlib.sha512).digest()[:16]
     digest = hashlib.sha512(password.encode() + salt).digest()
-    return "{SSHA512}" + base64.b64encode(digest + salt).decode()
+    return {"name": name, "password": "{SSHA512}" + base64.b64encode(digest + salt).decode()}
 
 
 def directory_passwd_file(users: list[dict[str, Any]], quota_field: str) -> str:
@@ -126,6 +129,6 @@ class FilterModule:
         return {
             "directory_users": directory_users,
             "directory_problems": directory_problems,
-            "directory_hash": directory_hash,
+            "directory_probe": directory_probe,
             "directory_passwd_file": directory_passwd_file,
         }

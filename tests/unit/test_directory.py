@@ -55,14 +55,14 @@ def test_users_yml_that_is_no_list() -> None:
         ({"name": "ann:x@example.org"}, "not a usable address"),
         ({"name": "a/b@example.org"}, "not a usable address"),
         ({"name": "ann@other.org"}, "domain is not one of example.org"),
-        ({"name": "probe@example.org"}, "probe's account"),
+        ({"name": "probe@example.org"}, "a probe's account"),
         ({"quota": "lots"}, "quota 'lots'"),
         ({"quota": "1.5G"}, "quota '1.5G'"),
         ({"home": "/x"}, "unknown home"),
     ],
 )
 def test_each_problem_is_said(change: dict, text: str) -> None:
-    problems = directory.directory_problems([{**GOOD, **change}], ["example.org"], "probe@example.org")
+    problems = directory.directory_problems([{**GOOD, **change}], ["example.org"], ["probe@example.org"])
     assert len(problems) == 1 and text in problems[0]
     assert "sesame" not in problems[0]
 
@@ -80,9 +80,9 @@ def test_all_problems_at_once() -> None:
 
 
 def test_good_users_pass() -> None:
-    assert directory.directory_problems([GOOD], ["EXAMPLE.org"], "probe@example.org") == []
+    assert directory.directory_problems([GOOD], ["EXAMPLE.org"], ["probe@example.org"]) == []
 
 
 def test_hash_is_stable_and_salted_by_name() -> None:
-    assert directory.directory_hash("pw", "a") == directory.directory_hash("pw", "a")
-    assert directory.directory_hash("pw", "a") != directory.directory_hash("pw", "b")
+    assert directory.directory_probe("a", "pw") == directory.directory_probe("a", "pw")
+    assert directory.directory_probe("a", "pw") != directory.directory_probe("b", "pw")
