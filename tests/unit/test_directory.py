@@ -69,7 +69,7 @@ def test_each_problem_is_said(change: dict, text: str) -> None:
 
 def test_all_problems_at_once() -> None:
     users = [GOOD, {**GOOD, "name": "ann@EXAMPLE.org"}, {"password": "x"}, {"name": "x", "password": "y"}, "z"]
-    problems = directory.directory_problems(users, [])
+    problems = directory.directory_problems(users, [], [])
     assert [problem.split(":")[0] for problem in problems] == [
         "user 2 (ann@EXAMPLE.org)",
         "user 3",
