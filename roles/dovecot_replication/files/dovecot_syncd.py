@@ -346,7 +346,7 @@ class Doveadm:
 
     async def sync(self, user: str, destination: str, attempt: int) -> str:
         """Sync one user both ways; return what became of it."""
-        # About one sync in 500 over TLS stalls for ever in Dovecot 2.4.1, and works when tried again: so the
+        # Now and then a sync over TLS stalls for ever in Dovecot 2.4.1, and works when tried again: so the
         # first attempt waits only a short time for the peer's next word, and each further one twice as long.
         stall = min(600, 5 * 2 ** min(attempt, 10))
         # No saved state: the API drops it after a conflict, and dsync finds its way from its transaction logs.
