@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # A node's backend stays where it is after a failover: moving back would end sessions a second time for nothing.
@@ -43,15 +43,45 @@ def backend_resources(backends: Mapping[str, Mapping[str, Any]], prefix: int) ->
 
 def backend_groups(backends: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Give the resource group of each backend, which starts in order and stops in reverse."""
-    return [{"id": name, "resources": [f"{name}_address", f"{name}_dovecot"]} for name in backends]
+    return [{"id": name, "members": [f"{name}_address", f"{name}_dovecot"]} for name in backends]
 
 
 def backend_preferences(backends: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Give the location constraints that put each backend on its own node at first."""
     return [
-        {"id": f"{name}_prefers", "resource": name, "node": backend["node"], "score": PREFERENCE}
+        {"type": "location", "resource": name, "node": backend["node"], "score": PREFERENCE}
         for name, backend in backends.items()
     ]
+
+
+def corosync_nodes(nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give a pod's nodes as corosync wants them: name, number and the address on the cluster network."""
+    return [
+        {"name": node, "id": hostvars[node]["mail_node_id"], "addresses": [hostvars[node]["mail_cluster_address"]]}
+        for node in nodes
+    ]
+
+
+def ipmi_devices(
+    nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], password: str
+) -> dict[str, dict[str, str]]:
+    """Give the BMC of each of a pod's nodes."""
+    return {
+        node: {
+            "address": hostvars[node]["fencing_ipmi_address"],
+            "user": hostvars[node]["fencing_ipmi_user"],
+            "password": hostvars[node].get("fencing_ipmi_password", password),
+        }
+        for node in nodes
+    }
+
+
+def routed_backends(backends: Mapping[str, Mapping[str, Any]], domain: str) -> dict[str, dict[str, str]]:
+    """Give what a front end needs to know of each backend: its name on certificates, its address and its shards."""
+    return {
+        name: {"host": f"{name}.{domain}", "address": backend["address"], "shards": str(backend["shards"])}
+        for name, backend in backends.items()
+    }
 
 
 class FilterModule:
@@ -64,4 +94,7 @@ class FilterModule:
             "backend_resources": backend_resources,
             "backend_groups": backend_groups,
             "backend_preferences": backend_preferences,
+            "corosync_nodes": corosync_nodes,
+            "ipmi_devices": ipmi_devices,
+            "routed_backends": routed_backends,
         }

@@ -23,8 +23,9 @@ from .images import ensure_image
 SUBNETS = [f"10.231.{third}.0/24" for third in range(1, 255)]
 FIRST_HOST = 11  # fourth octet of the first host that names none
 BMC_OFFSET = 100  # a host's BMC has the host's fourth octet plus this
-# Over podman's own default: addresses and firewall, ARP probes, reboot of the host's own process namespace.
-CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_BOOT"]
+# Over podman's own default: addresses and firewall, ARP probes, reboot of the host's own process namespace, corosync's
+# real-time priority.
+CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_BOOT", "SYS_NICE"]
 OWN_KERNEL_CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_PTRACE"]
 BOOT_SECONDS = 90
 

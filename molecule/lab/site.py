@@ -15,7 +15,7 @@ from .commands import LabError, run
 
 # The networks that inventory templates are written with (RFC 5737), by the name of the lab network that replaces them.
 TEMPLATE_NETWORKS = {"clients": "192.0.2.0/24", "cluster": "198.51.100.0/24", "storage": "203.0.113.0/24"}
-DEMO_USERS = ["alice", "bob", "carol", "dave", "erin", "frank"]
+DEMO_USERS = ["alice", "bob", "carol", "dave", "erin", "frank", "postmaster"]
 
 
 def template_octets(template: Path) -> dict[str, int]:

@@ -16,9 +16,29 @@ def test_each_backend_is_an_address_and_then_an_instance():
     address, dovecot = pod.backend_resources(backends, 24)
     assert address["options"] == {"ip": "192.0.2.33", "cidr_netmask": "24"}
     assert dovecot["agent"] == "systemd:dovecot-backend@be3"
-    assert pod.backend_groups(backends) == [{"id": "be3", "resources": [address["id"], dovecot["id"]]}]
+    assert pod.backend_groups(backends) == [{"id": "be3", "members": [address["id"], dovecot["id"]]}]
 
 
 def test_backends_prefer_their_own_node():
     constraints = pod.backend_preferences(BACKENDS)
     assert [(c["resource"], c["node"]) for c in constraints] == [("be1", "mail1"), ("be2", "mail2"), ("be3", "mail3")]
+
+
+def test_cluster_nodes_and_their_bmcs():
+    hostvars = {
+        "mail1": {
+            "mail_node_id": 1,
+            "mail_cluster_address": "198.51.100.11",
+            "fencing_ipmi_address": "198.51.100.111",
+            "fencing_ipmi_user": "admin",
+        }
+    }
+    assert pod.corosync_nodes(["mail1"], hostvars) == [{"name": "mail1", "id": 1, "addresses": ["198.51.100.11"]}]
+    device = {"address": "198.51.100.111", "user": "admin", "password": "secret"}
+    assert pod.ipmi_devices(["mail1"], hostvars, "secret") == {"mail1": device}
+
+
+def test_front_ends_know_backends_by_name_address_and_shards():
+    backends = {"be1": {"address": "192.0.2.31", "shards": "0-255"}}
+    expected = {"be1": {"host": "be1.example.org", "address": "192.0.2.31", "shards": "0-255"}}
+    assert pod.routed_backends(backends, "example.org") == expected
