@@ -76,6 +76,17 @@ def ipmi_devices(
     }
 
 
+def site_hosts(
+    hosts: Sequence[str],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    backends: Mapping[str, Mapping[str, Any]],
+    domain: str,
+) -> dict[str, list[str]]:
+    """Give the names of every machine (its address on the cluster network) and backend, by address."""
+    names = {hostvars[host]["mail_cluster_address"]: [f"{host}.{domain}", host] for host in hosts}
+    return names | {backend["address"]: [f"{name}.{domain}"] for name, backend in backends.items()}
+
+
 def routed_backends(backends: Mapping[str, Mapping[str, Any]], domain: str) -> dict[str, dict[str, str]]:
     """Give what a front end needs to know of each backend: its name on certificates, its address and its shards."""
     return {
@@ -96,5 +107,6 @@ class FilterModule:
             "backend_preferences": backend_preferences,
             "corosync_nodes": corosync_nodes,
             "ipmi_devices": ipmi_devices,
+            "site_hosts": site_hosts,
             "routed_backends": routed_backends,
         }

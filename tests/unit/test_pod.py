@@ -42,3 +42,12 @@ def test_front_ends_know_backends_by_name_address_and_shards():
     backends = {"be1": {"address": "192.0.2.31", "shards": "0-255"}}
     expected = {"be1": {"host": "be1.example.org", "address": "192.0.2.31", "shards": "0-255"}}
     assert pod.routed_backends(backends, "example.org") == expected
+
+
+def test_names_of_machines_and_backends():
+    hostvars = {"mail1": {"mail_cluster_address": "198.51.100.11"}}
+    backends = {"be1": {"address": "192.0.2.31"}}
+    assert pod.site_hosts(["mail1"], hostvars, backends, "example.org") == {
+        "198.51.100.11": ["mail1.example.org", "mail1"],
+        "192.0.2.31": ["be1.example.org"],
+    }
