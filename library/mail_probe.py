@@ -10,7 +10,7 @@ short_description: Deliver a mail through the front door, fetch it again, and ti
 description:
   - Does for one account, at each address of the front door, what its users do. It logs in by IMAP, delivers a mail
     by SMTP, finds that mail by IMAP and by POP3, uploads a Sieve script and looks at the quota.
-  - Every connection is inside TLS, and the certificate must carry O(hostname). SMTP, LMTP and ManageSieve use STARTTLS.
+  - Every connection is inside TLS, and the certificate must carry O(hostname). SMTP and ManageSieve use STARTTLS.
   - Its mails and its script are removed again, also those that an earlier probe had to leave. Nothing else is touched,
     so the module never reports a change.
   - Which node served a session cannot be seen from outside, as a proxy passes nothing of it on. Keep the sessions open

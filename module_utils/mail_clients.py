@@ -86,21 +86,15 @@ class Smtp(smtplib.SMTP):
 
 
 class Lmtp(smtplib.LMTP):
-    """LMTP with STARTTLS, greeted and secured when made."""
+    """LMTP inside TLS, as backends speak it."""
 
     def __init__(self, door: Door, port: int = 24) -> None:
-        """Connect, greet, start TLS."""
+        """Connect and greet."""
         self._door = door
         super().__init__(door.hostname, port, timeout=door.timeout)
-        try:
-            self.starttls(context=door.tls)
-            self.ehlo_or_helo_if_needed()
-        except BaseException:
-            self.close()
-            raise
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        return self._door.connect(port, timeout)
+        return self._door.secure(self._door.connect(port, timeout))
 
 
 class SieveError(Exception):
