@@ -53,14 +53,19 @@ def parse_shards(text: str) -> frozenset[int]:
 
 
 def parse_backends(described: dict[str, dict[str, Any]]) -> dict[str, Backend]:
-    """Return the backends of ``{name: {host, address, shards}}``; every shard must belong to exactly one."""
+    """Return the backends of ``{name: {host, address, shards}}``; every shard must belong to exactly one.
+
+    A backend without shards has only users with an override.
+    """
     backends: dict[str, Backend] = {}
     owner: dict[int, str] = {}
     for name, value in described.items():
-        missing = [key for key in ("host", "address", "shards") if key not in value]
+        missing = [key for key in ("host", "address") if key not in value]
         if missing:
             raise RouteError(f"backend {name}: {', '.join(missing)} missing")
-        backend = Backend(name, value["host"], value["address"], parse_shards(value["shards"]))
+        backend = Backend(
+            name, value["host"], value["address"], parse_shards(value["shards"]) if "shards" in value else frozenset()
+        )
         for shard in backend.shards:
             if shard in owner:
                 raise RouteError(f"shard {shard} belongs to both {owner[shard]} and {name}: give it to one")
