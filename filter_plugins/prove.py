@@ -11,7 +11,8 @@ from ansible.errors import AnsibleFilterError
 
 # On the controller Ansible offers the project's module_utils to modules alone.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from module_utils.mail_shards import probe_users
+from module_utils.mail_probe_users import probe_users
+from module_utils.mail_route import RouteError
 from module_utils.prove_report import report
 
 
@@ -19,7 +20,7 @@ def mail_probe_users(backends: Mapping[str, Mapping[str, Any]], user: str) -> di
     """Map backends to probe accounts: {be1: probe-2@example.org, be2: probe-1@example.org}."""
     try:
         return probe_users(user, backends)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RouteError) as error:
         raise AnsibleFilterError(f"mail_probe_users: {error}") from error
 
 

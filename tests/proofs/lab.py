@@ -15,8 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from module_utils.mail_route import shard_of
-from module_utils.mail_shards import parse_shards
+from module_utils.mail_route import parse_shards, shard_of
 from tests.ledger.checker import Copy, parse_doveadm
 from tests.ledger.front import Front, User
 
@@ -153,7 +152,7 @@ class Lab:
     def backend_of(self, user: str) -> str:
         """The backend that the shard table gives a user."""
         for name, values in self.backends.items():
-            if values.get("shards", "") != "" and shard_of(user) in parse_shards(values["shards"]):
+            if "shards" in values and shard_of(user) in parse_shards(str(values["shards"])):
                 return name
         raise ProofError(f"no backend has the shard of {user}")
 

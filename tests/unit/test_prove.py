@@ -8,8 +8,8 @@ from ansible.module_utils.mail_clients import parse_quota, stored_by
 
 from filter_plugins import prove
 from library import mail_node_info, mail_probe
-from module_utils.mail_route import shard_of
-from module_utils.mail_shards import parse_shards, probe_users
+from module_utils.mail_probe_users import probe_users
+from module_utils.mail_route import parse_shards, shard_of
 from module_utils.prove_report import report
 
 BACKENDS = {
@@ -32,12 +32,6 @@ def test_a_single_shard_finds_an_account_too() -> None:
     assert shard_of(user) == 7
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "5-3", "0-256", "1,,2"])
-def test_shards_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match="shards are"):
-        parse_shards(text)
-
-
 def test_probe_user_without_domain() -> None:
     with pytest.raises(ValueError, match=r"probe@example\.org"):
         probe_users("probe", BACKENDS)
@@ -46,6 +40,8 @@ def test_probe_user_without_domain() -> None:
 def test_filter_names_the_nodes() -> None:
     found = prove.prove_backends(BACKENDS, "probe@example.org", {"pod_a": ["mail1", "mail2"]})
     assert found["be1"]["nodes"] == ["mail1", "mail2"]
+    with pytest.raises(prove.AnsibleFilterError, match="shards"):
+        prove.prove_backends({"be": {"pod": "pod_a", "shards": "0-999"}}, "probe@example.org", {"pod_a": []})
     with pytest.raises(prove.AnsibleFilterError, match="pod_a"):
         prove.prove_backends(BACKENDS, "probe@example.org", {})
 

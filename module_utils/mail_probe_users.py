@@ -1,4 +1,4 @@
-"""Shards: which of the 256 a user belongs to, and which backend has it."""
+"""Probe accounts: one for each backend."""
 
 from __future__ import annotations
 
@@ -6,23 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from module_utils.mail_route import shard_of
-
-SHARDS = 256
-
-
-def parse_shards(text: str | int) -> set[int]:
-    """Turn `0-63,128,200-255` into the set of shards; raise ValueError on anything else."""
-    shards: set[int] = set()
-    for part in str(text).replace(" ", "").split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(f"shards are numbers and ranges such as 0-63,128: found {part!r} in {text!r}")
-        low, high = int(first), int(last or first)
-        if not 0 <= low <= high < SHARDS:
-            raise ValueError(f"shards are 0 to {SHARDS - 1}, lower first: found {part!r} in {text!r}")
-        shards.update(range(low, high + 1))
-    return shards
+from module_utils.mail_route import parse_shards, shard_of
 
 
 def probe_users(user: str, backends: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -37,8 +21,8 @@ def probe_users(user: str, backends: Mapping[str, Mapping[str, Any]]) -> dict[st
         raise ValueError(f"the probe user is an address such as probe@example.org: found {user!r}")
     found = {}
     for backend, values in backends.items():
-        shards = parse_shards(values["shards"]) if values.get("shards", "") != "" else set()
-        if shards:
+        if "shards" in values:
+            shards = parse_shards(str(values["shards"]))
             names = (f"{local}-{number}@{domain}" for number in itertools.count(1))
             found[backend] = next(name for name in names if shard_of(name) in shards)
     return found
