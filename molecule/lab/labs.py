@@ -168,7 +168,8 @@ class Lab:
                 device = f"ubd{'abcdefgh'[index]}{'-shared' if '=' in size else ''}"
                 argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
         else:
-            argv += ["--systemd=always"]
+            # corosync keeps its connections in /dev/shm, which podman makes too small for a cluster.
+            argv += ["--systemd=always", "--shm-size", "512m"]
         run([*argv, image])
         copies = {
             "etc/apt/apt.conf.d/91lab-cache": f'Acquire::http::Proxy "{machine.PROXY}";\n',
