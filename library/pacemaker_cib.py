@@ -9,9 +9,10 @@ short_description: Declare what a Pacemaker cluster runs, in one call
 description:
   - Builds the wanted configuration from the cluster's live one, compares, and applies the difference at once.
     Either all of it becomes true or nothing does. A change that somebody else makes meanwhile is never overwritten.
-  - What is declared is owned. Owned objects are brought to exactly the declared state, and removed when they are declared
-    no longer. A tag in the CIB, named after O(owner), remembers them. Everything else stays untouched, and so do an
-    operator's words about an owned resource (C(target-role), C(is-managed), C(maintenance), C(cli-*) constraints).
+  - What is declared is owned. Owned objects are brought to exactly the declared state, and removed when they are
+    declared no longer. A tag in the CIB, named after O(owner), remembers them. Everything else stays untouched,
+    and so do an operator's words about an owned resource - C(target-role), C(is-managed), C(maintenance) and
+    C(cli-*) constraints.
   - All problems of a declaration are reported together before anything changes.
   - Run it on one node of the cluster.
 options:
@@ -297,9 +298,7 @@ def apply(module: AnsibleModule, cluster: Cluster, declaration: logic.Declaratio
     module.fail_json(msg=f"the cluster's configuration kept changing; gave up after {ATTEMPTS} attempts. Run again.")
 
 
-def settle(
-    module: AnsibleModule, cluster: Cluster, result: dict, ids: set[str], failed_before: list[str]
-) -> None:
+def settle(module: AnsibleModule, cluster: Cluster, result: dict, ids: set[str], failed_before: list[str]) -> None:
     """Wait until the cluster has done what the change asks for, and say what failed."""
     wait = module.params["wait_seconds"]
     if wait:

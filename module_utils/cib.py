@@ -20,7 +20,16 @@ MASK = "********"
 # Pacemaker itself fills these in for a fence agent, so a declaration need not.
 FENCE_FILLED_IN = {"action", "plug", "port", "nodename"}
 PROPERTY_SET = "cib-bootstrap-options"  # the set that wins over all others
-SECTIONS = ("crm_config", "nodes", "resources", "constraints", "tags", "fencing-topology", "rsc_defaults", "op_defaults")
+SECTIONS = (
+    "crm_config",
+    "nodes",
+    "resources",
+    "constraints",
+    "tags",
+    "fencing-topology",
+    "rsc_defaults",
+    "op_defaults",
+)
 CONSTRAINT_KEYS = {
     "location": {"resource", "node", "score", "attribute", "operation", "value", "role"},
     "colocation": {"resource", "with", "score", "role", "with_role"},
@@ -131,9 +140,7 @@ def problems(declaration: Declaration, cib: ET.Element) -> list[str]:
             )
     members = Counter(member for group in groups.values() for member in group)
     for name, group in groups.items():
-        found += [
-            f"group {name}: member {m} is not declared in resources" for m in group if m not in primitives
-        ]
+        found += [f"group {name}: member {m} is not declared in resources" for m in group if m not in primitives]
         if not group:
             found.append(f"group {name} has no members")
     found += [f"resource {name} is in {n} groups: it can be in one" for name, n in members.items() if n > 1]
@@ -208,9 +215,7 @@ def agent_problems(resource: dict[str, Any], agent: Agent | None) -> list[str]:
     required = agent.required - FENCE_FILLED_IN if fence else agent.required
     allowed = {o for o in given if o.startswith("pcmk_") or o == "provides"} if fence else set()
     found = [f"resource {name}: {kind} needs option {option}" for option in sorted(required - given)]
-    found += [
-        f"resource {name}: {kind} has no option {option}" for option in sorted(given - agent.options - allowed)
-    ]
+    found += [f"resource {name}: {kind} has no option {option}" for option in sorted(given - agent.options - allowed)]
     return found
 
 
