@@ -1,0 +1,88 @@
+"""Every bad inventory is told what is wrong with it, and nothing else."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from module_utils.inventory_checks import check_site, parse_shards, ranges, table
+
+CASES = yaml.safe_load((Path(__file__).parent / "inventories.yml").read_text())
+
+
+def mutated(changes: dict[str, Any]) -> dict[str, Any]:
+    inventory = copy.deepcopy(CASES["good"])
+    for path, value in changes.items():
+        *folders, name = path.split(".")
+        target = inventory
+        for folder in folders:
+            target = target[folder]
+        if value is None:
+            target.pop(name)
+        else:
+            target[name] = value
+    return inventory
+
+
+def problems(inventory: dict[str, Any]) -> list[dict[str, str]]:
+    return check_site(
+        inventory["site"],
+        inventory["hosts"],
+        inventory["groups"],
+        inventory.get("missing", []),
+        inventory.get("releases"),
+        inventory.get("users"),
+    )
+
+
+def test_good_site_passes() -> None:
+    assert problems(mutated({})) == []
+
+
+def test_table_is_long_enough() -> None:
+    assert len(CASES["bad"]) >= 45
+
+
+@pytest.mark.parametrize("name", CASES["bad"])
+def test_bad_site(name: str) -> None:
+    case = CASES["bad"][name]
+    found = problems(mutated(case["set"]))
+    assert len(found) == len(case["says"]), table(found)
+    for where, variable, text in case["says"]:
+        assert any(
+            row["where"] == where and row["variable"] == variable and text in f"{row['found']} {row['wanted']}"
+            for row in found
+        ), f"{where} {variable} {text}\n{table(found)}"
+
+
+def test_seventeen_nodes() -> None:
+    inventory = mutated({})
+    for number in range(3, 18):
+        inventory["hosts"][f"mail{number}"] = {
+            "mail_client_address": f"192.0.2.{100 + number}",
+            "mail_cluster_address": f"198.51.100.{20 + number}",
+            "fencing_ipmi_address": f"198.51.100.{120 + number}",
+            "fencing_ipmi_user": "admin",
+        }
+        inventory["groups"]["pod_a"].append(f"mail{number}")
+    inventory["groups"]["mail_nodes"] = inventory["groups"]["pod_a"]
+    assert [row["found"] for row in problems(inventory)] == ["17 nodes"]
+
+
+@pytest.mark.parametrize("name", ["Mail_1", "x" * 64, "mail.1"])
+def test_node_name(name: str) -> None:
+    inventory = mutated({})
+    inventory["hosts"][name] = {"mail_client_address": "192.0.2.99", "mail_cluster_address": "198.51.100.99"}
+    found = problems(inventory)
+    assert [row["variable"] for row in found] == ["inventory name"]
+
+
+def test_an_empty_inventory_is_reported_not_crashed_on() -> None:
+    assert len(check_site({}, {}, {})) > 8
+
+
+def test_shards_and_ranges() -> None:
+    assert parse_shards("0-2, 7") == {0, 1, 2, 7}
+    assert ranges({0, 1, 2, 7}) == "0-2, 7"
