@@ -1,0 +1,73 @@
+import pytest
+
+# Just enough of a Dovecot to ask it about users.
+CONFIGURATION = {
+    "12": """
+protocols =
+mail_location = mdbox:~/mdbox
+mail_plugins = quota
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+}
+passdb {
+  driver = passwd-file
+  args = /etc/dovecot/users
+}
+userdb {
+  driver = passwd-file
+  args = /etc/dovecot/users
+  default_fields = uid=nobody gid=nogroup home=/tmp/%u
+}
+""",
+    "13": """
+dovecot_config_version = 2.4.1
+dovecot_storage_version = 2.4.1
+protocols =
+passdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+}
+userdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+  fields {
+    uid:default = nobody
+    gid:default = nogroup
+    home:default = /tmp/%{user}
+  }
+}
+""",
+}
+
+
+@pytest.fixture
+def doveadm(host):
+    release = host.check_output("sh -c '. /etc/os-release; echo $VERSION_ID'")
+    text = "\n".join(line for line in CONFIGURATION[release].splitlines())
+    host.check_output("cat > /etc/dovecot/dovecot.conf <<'END'\n" + text + "\nEND")
+    host.check_output("systemctl restart dovecot")
+    return "doveadm", release
+
+
+def test_file_is_for_dovecot_only(host):
+    users = host.file("/etc/dovecot/users")
+    assert (users.user, users.group, users.mode) == ("root", "dovecot", 0o640)
+
+
+def test_users_log_in(host, doveadm):
+    for name, password in (
+        ("ann@example.org", "open sesame"),
+        ("bob@example.org", "open sesame"),
+        ("probe@example.org", "not-a-secret"),
+    ):
+        assert host.run(f"doveadm auth test {name} '{password}'").rc == 0
+        assert host.run(f"doveadm auth test {name} wrong").rc != 0
+
+
+def test_users_can_be_listed_and_quota_is_theirs(host, doveadm):
+    assert set(host.check_output("doveadm user '*'").split()) == {
+        "ann@example.org",
+        "bob@example.org",
+        "probe@example.org",
+    }
+    field = {"12": "quota_rule\t*:storage=1G", "13": "quota_storage_size\t1G"}[doveadm[1]]
+    assert field in host.check_output("doveadm user ann@example.org")
