@@ -16,6 +16,7 @@ CACHE_ADDRESS = "10.231.0.1"
 CACHE_PORT = 3142
 PROXY = f"http://{CACHE_ADDRESS}:{CACHE_PORT}"
 CAP_SYS_RESOURCE = 24
+INOTIFY_INSTANCES = 8192
 
 
 def prepare() -> None:
@@ -27,7 +28,16 @@ def prepare() -> None:
     wanted = containers_conf(Path("/proc/self/status").read_text(), Path("/sys/fs/cgroup"))
     if not conf.exists() or conf.read_text() != wanted:
         conf.write_text(wanted)
+    allow_inotify()
     start_package_cache()
+
+
+def allow_inotify() -> None:
+    """Raise the limit on inotify instances, which all hosts share as they share root: systemd alone takes several."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text()) < INOTIFY_INSTANCES:
+        limit.write_text(str(INOTIFY_INSTANCES))
+        say(f"raised fs.inotify.max_user_instances to {INOTIFY_INSTANCES} until the next boot")
 
 
 def containers_conf(process_status: str, cgroup_root: Path) -> str:
