@@ -214,6 +214,10 @@ class Cluster:
 
     def agent(self, name: str) -> logic.Agent | None:
         """What an agent says of itself."""
+        standard, _, unit = name.partition(":")
+        # Pacemaker makes up metadata for any unit's name; only systemd knows whether there is one.
+        if standard == "systemd" and self.run("systemctl", "cat", unit)[0] != 0:
+            return None
         code, out, _err = self.run("crm_resource", "--show-metadata", name)
         start = out.find("<resource-agent")
         if code != 0 or start < 0:
