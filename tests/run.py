@@ -23,7 +23,7 @@ RELEASES = ("12", "13")
 # What every architecture is made of, beside its own inventory and scenario.
 SHARED_INPUTS = (
     *("ansible.cfg", ".config", "filter_plugins", "library", "module_utils", "molecule/lab", "playbooks"),
-    *("pyproject.toml", "roles", "tests/ledger", "tests/proofs"),
+    *("pyproject.toml", "roles", "tests/architecture", "tests/ledger", "tests/proofs"),
 )
 SCENARIO_MEMORY_GIB = 5
 ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
