@@ -164,7 +164,7 @@ actions:
   type: list
   elements: str
   returned: always
-  sample: ["Start be1_address on mail1"]
+  sample: ["Start be1_address ( mail1 )"]
 failed_actions:
   description: Actions of declared resources that failed after the change.
   type: list
@@ -226,7 +226,7 @@ class Cluster:
 
     def simulate(self, path: str) -> list[str]:
         """What the cluster would do with the CIB in a file."""
-        return logic.read_actions(self.must("crm_simulate", "--xml-file", path, "--simulate", "--output-as", "xml"))
+        return logic.read_actions(self.must("crm_simulate", "--xml-file", path, "--simulate"))
 
     def verify(self, path: str) -> str | None:
         """What Pacemaker itself finds wrong with the CIB in a file."""

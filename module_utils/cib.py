@@ -481,18 +481,10 @@ def render(cib: ET.Element) -> str:
 
 
 def read_actions(simulation: str) -> list[str]:
-    """What the cluster would do, out of crm_simulate's XML."""
-    found = []
-    for action in ET.fromstring(simulation).findall("actions/*"):
-        given = action.attrib
-        subject = given.get("resource") or given.get("node", "")
-        place = ""
-        if action.tag == "rsc_action":
-            source, target = given.get("source"), given.get("dest") or given.get("node")
-            place = f" from {source}" if source and source != target else ""
-            place += f" on {target}" if target else ""
-        found.append(f"{given.get('action', given.get('task', action.tag))} {subject}{place}")
-    return found
+    """What the cluster would do, out of crm_simulate's text (its XML on Debian 13 leaves the summary out)."""
+    _before, _found, rest = simulation.partition("Transition Summary:\n")
+    lines = rest.split("\n\n")[0].splitlines()
+    return [" ".join(line.split()).removeprefix("* ") for line in lines if line.strip()]
 
 
 def read_failures(monitor: str) -> list[str]:
