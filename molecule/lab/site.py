@@ -49,7 +49,8 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
             {"name": name, "password": "{SHA512-CRYPT}" + crypt(password), "quota": "1G"}
             for name, password in lab["users"].items()
         ]
-        write_private(inventory / "group_vars" / "all" / "users.yml", yaml.safe_dump({"directory_users": users}, sort_keys=False))
+        listed = yaml.safe_dump({"directory_users": users}, sort_keys=False)
+        write_private(inventory / "group_vars" / "all" / "users.yml", listed)
     connection = {
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(directory / "id_ed25519"),
