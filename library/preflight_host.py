@@ -24,7 +24,7 @@ options:
     type: float
     default: 30
   service_addresses:
-    description: Addresses that only this site may use.
+    description: Addresses that only this site may use. Those on a network that the host is on are tried.
     type: list
     elements: str
     default: []
@@ -71,10 +71,12 @@ answering:
 """
 
 import errno
+import ipaddress
 import json
 import os
 import socket
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -106,9 +108,22 @@ def clock_problems(host: float, controller: float, allowed: float) -> list[dict[
     return [{"variable": "clock", "found": found, "wanted": f"at most {allowed:.0f} s; set it"}]
 
 
-def parse_addresses(text: str) -> list[str]:
-    """Read addresses from `ip -json address`."""
-    return [item["local"] for link in json.loads(text or "[]") for item in link.get("addr_info", []) if "local" in item]
+def parse_addresses(text: str) -> dict[str, str]:
+    """Read addresses, each with its network, from `ip -json address`."""
+    return {
+        item["local"]: f"{item['local']}/{item['prefixlen']}"
+        for link in json.loads(text or "[]")
+        for item in link.get("addr_info", [])
+        if "local" in item
+    }
+
+
+def on_link(address: str, networks: Iterable[str]) -> bool:
+    """Tell whether the host can judge an address: beyond a router, the router or a firewall may answer for it."""
+    try:
+        return any(ipaddress.ip_address(address) in ipaddress.ip_interface(network).network for network in networks)
+    except ValueError:  # no address at all: the inventory's check reports it
+        return False
 
 
 def reachable(text: str) -> bool:
@@ -141,15 +156,6 @@ def wake(address: str) -> None:
             return  # no way there: then nobody answers
 
 
-def usable(address: str) -> bool:
-    """Tell whether it is an address at all; the inventory's check reports those that are not."""
-    try:
-        socket.getaddrinfo(address, None, flags=socket.AI_NUMERICHOST)
-    except OSError:
-        return False
-    return True
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -177,7 +183,9 @@ def main() -> None:
         problems.append({"variable": "/var", "found": f"{free} MB free", "wanted": f"{given['free_space']} MB free"})
 
     addresses = parse_addresses(module.run_command(["ip", "-json", "address"], check_rc=True)[1])
-    others = [item for item in given["service_addresses"] if usable(item) and item not in addresses]
+    others = [
+        item for item in given["service_addresses"] if item not in addresses and on_link(item, addresses.values())
+    ]
     for address in others:
         wake(address)
     if others:
@@ -191,7 +199,7 @@ def main() -> None:
         changed=False,
         problems=problems,
         release=system.get("VERSION_ID", ""),
-        addresses=addresses,
+        addresses=list(addresses),
         answering=answering,
     )
 
