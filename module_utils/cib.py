@@ -189,6 +189,11 @@ def _constraint_problems(
     return found
 
 
+def _default(parameter: ET.Element) -> str:
+    content = parameter.find("content")
+    return "" if content is None else content.get("default", "")
+
+
 def read_agent(metadata: str) -> Agent:
     """An agent's options out of its metadata (XML)."""
     parameters = ET.fromstring(metadata).findall("parameters/parameter")
@@ -200,7 +205,7 @@ def read_agent(metadata: str) -> Agent:
     required = {
         p.get("name", "")
         for p in parameters
-        if p.get("required") == "1" and p.find("content[@default]") is None and p.get("name") not in replaced
+        if p.get("required") == "1" and not _default(p) and p.get("name") not in replaced
     }
     return Agent(names, required)
 

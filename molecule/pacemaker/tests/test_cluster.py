@@ -1,6 +1,7 @@
 """Votes, fencing and an address that moves: the cluster of each release, as it stands and when it breaks."""
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -36,8 +37,15 @@ class Pod:
         first = self.hosts[self.names[0]].ansible.get_variables()["mail_client_address"]
         self.address = first.rsplit(".", 1)[0] + "." + octet
 
+    def ask(self, name, command):
+        """A command's output; nothing from a node without power, which is how testinfra says it."""
+        try:
+            return self.hosts[name].run(command).stdout
+        except RuntimeError:
+            return ""
+
     def has_address(self, name):
-        return self.address + "/" in self.hosts[name].run("ip -4 -br address").stdout
+        return self.address + "/" in self.ask(name, "ip -4 -br address")
 
     def holder(self):
         holders = [name for name in self.names if self.has_address(name)]
@@ -49,7 +57,7 @@ class Pod:
 
     def online(self, name):
         """Whether all nodes are online in the eyes of one."""
-        found = self.hosts[name].run("crm_mon --one-shot --output-as xml").stdout
+        found = self.ask(name, "crm_mon --one-shot --output-as xml")
         return found.count('online="true"') == len(self.names) and 'pending="true"' not in found
 
 
@@ -68,7 +76,7 @@ def test_three_votes_over_encrypted_links(pod):
         status = host.check_output("corosync-quorumtool -s")
         assert "Quorate:          Yes" in status and "Total votes:      3" in status
         assert "totem.crypto_cipher (str) = aes256" in host.check_output("corosync-cmapctl")
-        assert "State:\t\t\tConnected" in host.check_output("corosync-qdevice-tool -s")
+        assert re.search(r"State:\s+Connected", host.check_output("corosync-qdevice-tool -s"))
 
 
 def test_the_address_is_where_it_belongs(pod):
