@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from pyghmi.ipmi.bmc import Bmc
@@ -79,15 +80,22 @@ def add_addresses(lab: Lab) -> None:
             run(["ip", "address", "add", address, "dev", network["bridge"]])
 
 
-def keep_running(lab: Lab, host: str) -> None:
-    """Start a host again that went down by itself: this is what a reboot looks like from outside."""
-    current = Lab.load(lab.name)
-    if current.host(host)["power"] == "on" and current.container_state(host) == "exited":
-        code = run(
-            ["podman", "container", "inspect", "--format", "{{.State.ExitCode}}", current.container(host)]
-        ).strip()
-        print(f"{host} went down by itself (exit code {code}): starting it again", flush=True)
-        current.start(host)
+def keep_running(lab: Lab, processes: dict[str, str]) -> None:
+    """Start hosts again that went down by themselves: this is what a reboot looks like from outside.
+
+    processes has the process of each host that was seen running. While it lives nobody asks podman, which is slow.
+    """
+    for host in lab.data["hosts"]:
+        name = host["name"]
+        if Path(f"/proc/{processes.get(name) or 'none'}").exists():
+            continue
+        current = Lab.load(lab.name)
+        inspect = ["podman", "container", "inspect", "--format", "{{.State.Status}} {{.State.Pid}} {{.State.ExitCode}}"]
+        status, process, code = run([*inspect, current.container(name)]).split()
+        processes[name] = process if status == "running" else ""
+        if current.host(name)["power"] == "on" and status == "exited":
+            print(f"{name} went down by itself (exit code {code}): starting it again", flush=True)
+            current.start(name)
 
 
 def main() -> None:
@@ -100,13 +108,13 @@ def main() -> None:
         if os.fork() == 0:
             HostBmc(lab, host).listen()
             os._exit(1)
+    processes: dict[str, str] = {}
     while True:
         time.sleep(POLL_SECONDS)
         try:
             if hosts:
                 add_addresses(lab)
-            for host in lab.data["hosts"]:
-                keep_running(lab, host["name"])
+            keep_running(lab, processes)
         except (LabError, OSError, subprocess.SubprocessError) as problem:
             print(problem, flush=True)
 
