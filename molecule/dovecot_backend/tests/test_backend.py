@@ -93,20 +93,26 @@ def test_mail_belongs_to_vmail_alone(host):
     assert (home.user, home.uid, home.mode & 0o077) == ("vmail", 5000, 0)
 
 
-def test_reload_keeps_a_session(host):
+def test_reloads_keep_a_session(host):
+    """Several of them: the second one crashes Dovecot 2.4.1 if instance_name is set."""
     script = (
-        "import imaplib,ssl,subprocess,sys;"
-        "m=imaplib.IMAP4_SSL('127.0.2.2',ssl_context=ssl._create_unverified_context());"
-        "m.login('ann@example.org','not-a-secret-of-any-site');"
-        "subprocess.run(['systemctl','try-reload-or-restart','dovecot-backend@*.service'],check=True);"
+        "import imaplib,ssl,subprocess,time\n"
+        "m=imaplib.IMAP4_SSL('127.0.2.2',ssl_context=ssl._create_unverified_context())\n"
+        "m.login('ann@example.org','not-a-secret-of-any-site')\n"
+        "for _ in range(4):\n"
+        "    subprocess.run(['systemctl','try-reload-or-restart','dovecot-backend@*.service'],check=True)\n"
+        "    time.sleep(1)\n"
         "print(m.noop()[0], m.select()[0])"
     )
     assert host.check_output("python3 -c %s", script) == "OK OK"
+    assert host.service("dovecot-backend@be").is_running
 
 
 def test_stop_leaves_nothing_behind(host):
+    pids = "cat $(find /sys/fs/cgroup -path '*dovecot-backend@other.service/cgroup.procs')"
+    assert host.check_output(pids)
     host.check_output("systemctl stop dovecot-backend@other")
-    assert host.run("pgrep -f dovecot-other").rc == 1
+    assert host.run(pids + " </dev/null").stdout == ""
     assert not host.file("/run/dovecot-other").exists
     host.check_output("systemctl start dovecot-backend@other")
 
