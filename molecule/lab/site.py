@@ -111,5 +111,5 @@ def front_door(lab: dict[str, Any], directory: Path) -> dict[str, Any]:
         "hostname": described["mail_hostname"],
         "addresses": described["mail_front_addresses"],
         "ports": {"smtp": 25, "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "managesieve": 4190},
-        "ca_file": str(directory / "inventory" / "pki" / "ca.pem"),
+        "ca_file": str(directory / "inventory" / "ca.pem"),
     }
