@@ -33,7 +33,7 @@ def test_addresses_are_spread(host, peer):
     "break_it, mend_it",
     [
         ("systemctl stop dovecot", "systemctl start dovecot"),
-        ("kill -STOP $(pgrep -f dovecot)", "kill -CONT $(pgrep -f dovecot)"),
+        ("systemctl kill --signal=STOP dovecot", "systemctl kill --signal=CONT dovecot"),
         ("systemctl stop postfix", "systemctl start postfix"),
         ("systemctl stop keepalived", "systemctl start keepalived"),
     ],
