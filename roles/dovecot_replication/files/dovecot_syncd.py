@@ -682,6 +682,7 @@ class Daemon:
             Peer(p["name"], p.get("port", 12345), config, doveadm.sync, doveadm.users, probe) for p in config.peers
         ]
         self.events = 0
+        self.last_event = 0.0
         self.bad_events = 0
         self._connections: set[asyncio.Task[None]] = set()
         now = time.time()
@@ -709,7 +710,7 @@ class Daemon:
                     self.bad_events += 1
                     continue
                 self.events += 1
-                now = time.time()
+                now = self.last_event = time.time()
                 for peer in self.peers:
                     peer.add(user, now)
         except (ValueError, OSError):  # a line beyond the limit, a reset
@@ -778,8 +779,10 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         control = f"{self.config.runtime_dir}/control.sock"
         Path(control).unlink(missing_ok=True)
+        # The socket is systemd's and stays when we stop; Python 3.13 would remove it.
+        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         servers = [
-            await asyncio.start_unix_server(self.on_event, sock=events_socket(self.config.runtime_dir)),
+            await asyncio.start_unix_server(self.on_event, sock=events_socket(self.config.runtime_dir), **keep),
             await asyncio.start_unix_server(lambda r, w: self.on_http(r, w, True), control),
         ]
         if self.config.metrics_port:
