@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ class HostBmc(Bmc):
         super().__init__({credentials["user"]: credentials["password"]}, port=623, address=host["bmc_address"])
 
     def get_power_state(self) -> str:
-        """Whether the host's container runs."""
-        return "on" if self.lab.container_state(self.host_name) == "running" else "off"
+        """Whether the host has power: at once after it was switched, as with a real BMC."""
+        return Lab.load(self.lab.name).host(self.host_name)["power"]
 
     def power_off(self) -> int:
         """Cut the power."""
@@ -43,8 +44,9 @@ class HostBmc(Bmc):
         return 0
 
     def power_on(self) -> int:
-        """Give power again."""
-        self.lab.start(self.host_name)
+        """Give power again; the host boots while the BMC answers."""
+        self.lab.set_power(self.host_name, "on")
+        threading.Thread(target=self.lab.start, args=(self.host_name,)).start()
         return 0
 
     def power_reset(self) -> int:
