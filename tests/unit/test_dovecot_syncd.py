@@ -490,10 +490,11 @@ class TestDaemon:
 def test_status_table_for_people():
     status = {
         "peer": "mail2.example.org", "up": False, "error": "refused", "down_seconds": 90.0, "queued": 7, "running": 0,
-        "failing": 1, "lag_seconds": 88.25, "last_success": {CHANGED: 900.0, SWEPT: 800.0}, "sweep_running": False,
+        "failing": 1, "lag_seconds": 88.25, "events": 3, "last_event": 950.0,
+        "last_success": {CHANGED: 900.0, SWEPT: 800.0}, "sweep_running": False,
         "sweep_remaining": 0, "sweep_last": 0.0,
     }  # fmt: skip
     head, row, error = syncd.table([status], 1000.0).splitlines()
     assert head.split()[:3] == ["peer", "state", "queued"]
-    assert "down 90 s" in row and "88.2 s" in row and "100 s ago" in row and "never" in row
+    assert "down 90 s" in row and "88.2 s" in row and "50 s ago" in row and "100 s ago" in row and "never" in row
     assert error == "mail2.example.org: refused"

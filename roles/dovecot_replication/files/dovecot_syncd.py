@@ -443,6 +443,8 @@ class Peer:
         self.queue = Queue(config.min_interval, config.retry_min, config.retry_max)
         self.sweep = Sweep(config.sweep_interval, config.sweep_rate)
         self.counters = Counters()
+        self.events = 0
+        self.last_event = 0.0  # 0 where Dovecot never reported a change: then only the sweep replicates
         self.down_since = 0.0
         self.error = ""
         self.local_error = ""
@@ -453,6 +455,8 @@ class Peer:
 
     def add(self, user: str, now: float) -> None:
         """Queue a user that changed."""
+        self.events += 1
+        self.last_event = now
         self.queue.add(user, now)
         self.wake.set()
 
@@ -592,6 +596,8 @@ class Peer:
             "queued": len(self.queue) - self.queue.running,
             "running": self.queue.running,
             "failing": sum(1 for e in self.queue.entries.values() if e.attempts),
+            "events": self.events,
+            "last_event": self.last_event,
             "lag_seconds": round(now - oldest, 3) if oldest else 0.0,
             "syncs": dict(self.counters.results),
             "last_success": dict(self.counters.success),
@@ -623,6 +629,7 @@ def metrics(peers: list[Peer], events: int, bad_events: int) -> str:
     family("failing_users", "gauge", "Queued users whose last sync failed.", each("failing"))
     family("running_syncs", "gauge", "Syncs under way.", each("running"))
     family("lag_seconds", "gauge", "Age of the oldest change not on the peer.", each("lag_seconds"))
+    family("last_event_timestamp_seconds", "gauge", "When Dovecot last reported a change.", each("last_event"))
     family("sweep_remaining_users", "gauge", "Users the running sweep has yet to try.", each("sweep_remaining"))
     family("sweep_timestamp_seconds", "gauge", "When the last complete sweep began.", each("sweep_last"))
     family(
@@ -682,7 +689,6 @@ class Daemon:
             Peer(p["name"], p.get("port", 12345), config, doveadm.sync, doveadm.users, probe) for p in config.peers
         ]
         self.events = 0
-        self.last_event = 0.0
         self.bad_events = 0
         self._connections: set[asyncio.Task[None]] = set()
         now = time.time()
@@ -710,7 +716,7 @@ class Daemon:
                     self.bad_events += 1
                     continue
                 self.events += 1
-                now = self.last_event = time.time()
+                now = time.time()
                 for peer in self.peers:
                     peer.add(user, now)
         except (ValueError, OSError):  # a line beyond the limit, a reset
@@ -857,7 +863,7 @@ def table(status: list[dict[str, Any]], now: float) -> str:
     def ago(when: float) -> str:
         return f"{now - when:.0f} s ago" if when else "never"
 
-    rows = [("peer", "state", "queued", "running", "failing", "lag", "last sync", "last sweep")]
+    rows = [("peer", "state", "queued", "running", "failing", "lag", "last change", "last sync", "last sweep")]
     for s in status:
         sweep = f"running, {s['sweep_remaining']} left" if s["sweep_running"] else ago(s["sweep_last"])
         rows.append(
@@ -868,6 +874,7 @@ def table(status: list[dict[str, Any]], now: float) -> str:
                 str(s["running"]),
                 str(s["failing"]),
                 f"{s['lag_seconds']:.1f} s",
+                ago(s["last_event"]),
                 ago(max(s["last_success"].values())),
                 sweep,
             )
