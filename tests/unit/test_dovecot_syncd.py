@@ -427,7 +427,7 @@ class TestDaemon:
             reader = asyncio.StreamReader()
             reader.feed_data(data)
             reader.feed_eof()
-            await made.on_event(reader, Writer())
+            await made.read_events(reader, Writer())
             await made.flush()
 
         asyncio.run(run())

@@ -705,7 +705,14 @@ class Daemon:
             )
 
     async def on_event(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read events of one Dovecot instance."""
+        """Read events of a Dovecot instance that connected."""
+        # Dovecot finds out that a connection broke by losing an event: so connections outlive us, in systemd's hands.
+        # It drops those that Dovecot closes.
+        notify("FDSTORE=1\nFDNAME=dovecot", [writer.get_extra_info("socket").fileno()])
+        await self.read_events(reader, writer)
+
+    async def read_events(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read events until Dovecot closes the connection."""
         task = asyncio.current_task()
         assert task
         self._connections.add(task)
@@ -787,8 +794,13 @@ class Daemon:
         Path(control).unlink(missing_ok=True)
         # The socket is systemd's and stays when we stop; Python 3.13 would remove it.
         keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        listening, connections = passed_sockets(self.config.runtime_dir)
+        kept = [
+            asyncio.create_task(self.read_events(*await asyncio.open_unix_connection(sock=connection)))
+            for connection in connections
+        ]
         servers = [
-            await asyncio.start_unix_server(self.on_event, sock=events_socket(self.config.runtime_dir), **keep),
+            await asyncio.start_unix_server(self.on_event, sock=listening, **keep),
             await asyncio.start_unix_server(lambda r, w: self.on_http(r, w, True), control),
         ]
         if self.config.metrics_port:
@@ -804,7 +816,7 @@ class Daemon:
         notify("STOPPING=1")
         for server in servers:
             server.close()
-        for task in [*tasks, *self._connections]:
+        for task in [*tasks, *kept, *self._connections]:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         await self.flush()
@@ -814,22 +826,25 @@ class Daemon:
         self.store.close()
 
 
-def events_socket(runtime_dir: str) -> socket.socket:
-    """Return the socket that systemd holds for us, so that events wait in it while we restart."""
-    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
-        return socket.socket(fileno=3)
+def passed_sockets(runtime_dir: str) -> tuple[socket.socket, list[socket.socket]]:
+    """Return the listening socket that systemd holds, and Dovecot's connections that it kept while we restarted."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+        passed = [socket.socket(fileno=3 + number) for number in range(int(os.environ["LISTEN_FDS"]))]
+        listening = [s for s in passed if s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+        return listening[0], [s for s in passed if s not in listening]
     path = f"{runtime_dir}/events.sock"
     Path(path).unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(path)
-    return made
+    return made, []
 
 
-def notify(message: str) -> None:
-    """Tell systemd how we are."""
+def notify(message: str, descriptors: Iterable[int] = ()) -> None:
+    """Tell systemd how we are, or give it descriptors to keep."""
     if path := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(message.encode(), "\0" + path[1:] if path.startswith("@") else path)
+            sock.connect("\0" + path[1:] if path.startswith("@") else path)
+            socket.send_fds(sock, [message.encode()], list(descriptors))
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────────────────
