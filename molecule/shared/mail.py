@@ -106,17 +106,6 @@ def smtp(address, name, sender, subject, *recipients):
         return {"answers": answers, "sent": sent, "features": sorted(server.esmtp_features)}
 
 
-def cleartext(address, port):
-    """Say what a listener offers before TLS."""
-    with socket.create_connection((address, int(port)), 20) as connection:
-        connection.settimeout(20)
-        greeting = connection.recv(4096).decode()
-        if port in ("143",):
-            connection.sendall(f"a LOGIN ann@example.org {PASSWORD}\r\n".encode())
-            greeting += connection.recv(4096).decode()
-        return {"text": greeting}
-
-
 def sieve(address, name, user, script):
     """Put a script in place by ManageSieve."""
     import base64
