@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import testinfra
 
 SOURCE = (Path(__file__).parent / "shared" / "mail.py").read_text()
 
@@ -16,3 +17,10 @@ def mail(host):
         return json.loads(host.check_output("python3 -c %s " + "%s " * len(arguments), SOURCE, *map(str, arguments)))
 
     return speak
+
+
+@pytest.fixture
+def another(request):
+    """Return a function that gives another host of the scenario by its name."""
+    inventory = request.config.getoption("ansible_inventory")
+    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory)

@@ -13,17 +13,16 @@ def test_every_user_has_the_shard_that_modules_compute(host):
     assert hosts == wanted
 
 
-def test_no_login_without_tls(host):
+def test_no_login_without_tls(host, another):
     """Asks from outside: Dovecot takes a host's own connections for safe."""
     address = host.check_output("hostname -I").split()[0]
-    other = host.get_host("ansible://back13", ansible_inventory=host.backend.ansible_runner.inventory_files)
     script = (
         "import imaplib,sys\n"
         "m=imaplib.IMAP4(sys.argv[1])\n"
         "try: m.login('ann@example.org','not-a-secret-of-any-site')\n"
         "except imaplib.IMAP4.error as error: print('LOGINDISABLED' in m.capabilities, error)"
     )
-    assert other.check_output("python3 -c %s %s", script, address).startswith("True ")
+    assert another("back13").check_output("python3 -c %s %s", script, address).startswith("True ")
 
 
 @pytest.mark.parametrize("user", ["ann@example.org", "bob@example.org", "cat@example.org"])

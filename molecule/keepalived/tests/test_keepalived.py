@@ -6,9 +6,8 @@ testinfra_hosts = ["ansible://front12a", "ansible://front13a"]
 
 
 @pytest.fixture
-def peer(host):
-    name = host.backend.get_hostname().replace("a", "b")
-    return host.get_host(f"ansible://{name}", ansible_inventory=host.backend.ansible_runner.inventory)
+def peer(host, another):
+    return another(host.backend.get_hostname().replace("a", "b"))
 
 
 def service_addresses(host):
