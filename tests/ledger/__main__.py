@@ -33,9 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the commands."""
-    top = argparse.ArgumentParser(
-        prog="ledger", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    top = argparse.ArgumentParser(prog="ledger", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = top.add_subparsers(required=True)
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -51,17 +49,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--rate", type=float, default=5.0, help="turns a second of each client (one IMAP, one SMTP a user)"
     )
-    sub.add_argument(
-        "--changes", type=float, default=0.3, help="share of the IMAP turns that flag, move or expunge"
-    )
+    sub.add_argument("--changes", type=float, default=0.3, help="share of the IMAP turns that flag, move or expunge")
     sub.add_argument("--size", type=int, default=1024, help="bytes of a mail")
 
     sub = command("check", run_check, "compare every folder, fetched through the front door, with the ledger")
     sub.add_argument("front", type=Path)
     sub.add_argument("ledger", type=Path, nargs="+")
-    sub.add_argument(
-        "--wait", type=float, default=60.0, help="seconds to wait for mail that the MTA still has"
-    )
+    sub.add_argument("--wait", type=float, default=60.0, help="seconds to wait for mail that the MTA still has")
 
     sub = command("direct", run_direct, "compare a replica on its own disk with the ledger")
     sub.add_argument("listing", type=Path, help=LISTING)
@@ -86,9 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run_write(options: argparse.Namespace) -> int:
     """Write until told to stop, then print how each client was served."""
-    writer = Writer(
-        Front.load(options.front), Journal(options.ledger), options.rate, options.changes, options.size
-    )
+    writer = Writer(Front.load(options.front), Journal(options.ledger), options.rate, options.changes, options.size)
     write(writer, options.seconds, told_to_stop())
     entries = [entry for entry in read([options.ledger])]
     rows = stalls(entries)

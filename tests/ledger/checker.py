@@ -157,11 +157,7 @@ def loss_window(mails: dict[str, Mail], copies: Iterable[Copy], killed: float) -
     Mail that came by SMTP may still be in the MTA's queue, so it is counted apart.
     """
     present = {copy.id for copy in copies}
-    before = [
-        mail
-        for mail in mails.values()
-        if mail.must_exist and mail.acknowledged and mail.acknowledged < killed
-    ]
+    before = [mail for mail in mails.values() if mail.must_exist and mail.acknowledged and mail.acknowledged < killed]
     missing = [mail for mail in before if mail.id not in present]
     rows = [
         {
@@ -222,9 +218,7 @@ def parse_doveadm(text: str) -> list[Copy]:
         ident = (row.get("hdr.message-id") or "").split()
         flags = frozenset((row.get("flags") or "").split()) - {"\\Recent"}
         received = "Received: " + (row.get("hdr.received") or "")
-        copies.append(
-            Copy(row["user"], row["mailbox"], ident[0] if ident else "", flags, delivery_id(received))
-        )
+        copies.append(Copy(row["user"], row["mailbox"], ident[0] if ident else "", flags, delivery_id(received)))
     return copies
 
 

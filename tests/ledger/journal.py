@@ -110,9 +110,7 @@ def mails(entries: Iterable[dict[str, Any]]) -> dict[str, Mail]:
     for entry in entries:
         event, state = entry["event"], entry.get("state", "")
         if event == "deliver":
-            mail = found.setdefault(
-                entry["id"], Mail(entry["id"], entry["user"], entry["path"], entry["folder"])
-            )
+            mail = found.setdefault(entry["id"], Mail(entry["id"], entry["user"], entry["path"], entry["folder"]))
             mail.state = state
             if state == SENT:
                 mail.sent = entry["at"]

@@ -57,9 +57,7 @@ class Writer:
 
     def start(self) -> None:
         """Make the folders, then let the clients run."""
-        self.journal.write(
-            event="run", run=self.run, rate=self.rate, users=[u.user for u in self.front.users]
-        )
+        self.journal.write(event="run", run=self.run, rate=self.rate, users=[u.user for u in self.front.users])
         for number, user in enumerate(self.front.users):
             self._make_folders(user, number)
         for number, user in enumerate(self.front.users):
@@ -184,9 +182,7 @@ class Writer:
         else:
 
             def ask() -> str | None:
-                return refusal(client.uid("STORE", uid, "+FLAGS", "(\\Deleted)")) or refusal(
-                    client.uid("EXPUNGE", uid)
-                )
+                return refusal(client.uid("STORE", uid, "+FLAGS", "(\\Deleted)")) or refusal(client.uid("EXPUNGE", uid))
 
         self._record(ask, **entry)
 
