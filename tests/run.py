@@ -209,7 +209,8 @@ def record(parts: Sequence[Part]) -> None:
         if part.passed and part.name.startswith("architecture "):
             _, name, _, release = part.name.split()
             passed.setdefault(name, {})[release] = {"inputs": inputs(name), "seconds": round(part.seconds)}
-    RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
+    if passed:
+        RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
 
 
 def role_table(part: Part) -> list[str]:

@@ -156,7 +156,8 @@ class Lab:
         """Make a host's container, not yet started, with its keys and its package proxy in place."""
         own = host["kernel"] == "own"
         argv = ["podman", "create", "--name", self.container(host["name"]), "--hostname", host["name"]]
-        argv += ["--label", f"dovecluster.lab={self.name}"]
+        # podman would write /etc/hosts anew at each start; a machine keeps its own.
+        argv += ["--label", f"dovecluster.lab={self.name}", "--no-hosts"]
         for network, port in host["networks"].items():
             podman_name = self.data["networks"][network]["podman"]
             argv += ["--network", f"{podman_name}:ip={port['address']},interface_name={port['interface']}"]
@@ -171,7 +172,9 @@ class Lab:
             # corosync keeps its connections in /dev/shm, which podman makes too small for a cluster.
             argv += ["--systemd=always", "--shm-size", "512m"]
         run([*argv, image])
+        address = next(iter(host["networks"].values()))["address"]
         copies = {
+            "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{address} {host['name']}\n",
             "etc/apt/apt.conf.d/91lab-cache": f'Acquire::http::Proxy "{machine.PROXY}";\n',
             "root/.ssh/authorized_keys": (self.directory / "id_ed25519.pub").read_text(),
             "etc/ssh/ssh_host_ed25519_key": (self.directory / "host-keys" / host["name"]).read_text(),
@@ -187,8 +190,9 @@ class Lab:
             target.write_text(content)
             target.chmod(0o600)
         (staging / "root" / ".ssh").chmod(0o700)
-        (staging / "etc" / "apt" / "apt.conf.d" / "91lab-cache").chmod(0o644)
-        for part in ("root/.ssh", "etc/apt/apt.conf.d/91lab-cache", "etc/ssh/ssh_host_ed25519_key"):
+        for public in ("etc/apt/apt.conf.d/91lab-cache", "etc/hosts"):
+            (staging / public).chmod(0o644)
+        for part in ("root/.ssh", "etc/apt/apt.conf.d/91lab-cache", "etc/hosts", "etc/ssh/ssh_host_ed25519_key"):
             run(["podman", "cp", str(staging / part), f"{self.container(host)}:/{Path(part).parent}/"])
         shutil.rmtree(staging)
 
