@@ -127,7 +127,10 @@ def test_peer_away_and_back_merges_without_duplicates_or_resurrection(pair, user
         retry = "doveadm -c /etc/dovecot/backends/be1.conf replicator replicate -p high '*'"
         assert pair.left.run(retry).rc == 0
         assert pair.right.run(retry).rc == 0
-    merged = lambda host: sorted(pair.subjects(host, user)) == ["keep", "left", "right"]  # noqa: E731
+
+    def merged(host):
+        return sorted(pair.subjects(host, user)) == ["keep", "left", "right"]
+
     until(lambda: merged(pair.left) and merged(pair.right), 120)
 
 

@@ -729,7 +729,7 @@ class Daemon:
         except (ValueError, OSError):  # a line beyond the limit, a reset
             self.bad_events += 1
         except asyncio.CancelledError:
-            pass
+            pass  # the daemon stops; the connection itself is kept by systemd
         finally:
             self._connections.discard(task)
             writer.close()
@@ -744,7 +744,7 @@ class Daemon:
                 writer.write(f"{head}Connection: close\r\n\r\n{text}".encode())
                 await writer.drain()
         except (OSError, TimeoutError, ValueError, IndexError, asyncio.IncompleteReadError):
-            pass
+            pass  # a reader of metrics that went away or spoke no HTTP: nobody is left to tell
         finally:
             writer.close()
 
