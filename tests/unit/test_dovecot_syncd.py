@@ -390,6 +390,27 @@ class TestPeer:
         assert sorted(site.calls) == ["a", "b", "c"]
         assert site.peer.local_error == ""
 
+    def test_changes_do_not_wait_for_the_list_of_users(self):
+        site = Site()
+        listed = asyncio.Event()
+        site.all_users = ["x"]
+        ask = site.peer.users
+
+        async def slow():
+            await listed.wait()
+            return await ask()
+
+        site.peer.users = slow
+        site.peer.want_sweep()
+
+        async def story():
+            site.add("a")
+            await site.until(lambda: site.calls == ["a"])
+            listed.set()
+            await site.until(lambda: site.calls == ["a", "x"])
+
+        site.play(story)
+
     def test_sweep_takes_all_users_and_leaves_a_worker_for_changes(self):
         site = Site(workers=3)
         site.all_users = [f"u{n}" for n in range(20)]

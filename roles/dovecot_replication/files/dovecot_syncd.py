@@ -28,7 +28,7 @@ import ssl
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ CHANGED, SWEPT = "changed", "swept"  # why a user is queued: the classes in metr
 OK, AGAIN, FAILED, UNKNOWN = "ok", "again", "failed", "unknown"  # what became of a sync
 EX_AGAIN, EX_NOUSER = 2, 67  # doveadm's exit codes: changed meanwhile, no such user
 LOCAL_PAUSE = 2.0  # seconds to leave the local instance alone when it does not answer
+USERS_TIMEOUT = 60.0  # seconds that a list of all users may take
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 
 
@@ -317,13 +318,13 @@ class Doveadm:
     """The local replica instance's HTTP API."""
 
     def __init__(self, port: int, key: str, timeout: float) -> None:
-        """Use the API on this port with this key; give up after `timeout` seconds."""
+        """Use the API on this port with this key; a sync may take `timeout` seconds."""
         self.port = port
         self.timeout = timeout
         self.auth = base64.b64encode(key.encode()).decode()
 
-    async def call(self, command: str, parameters: dict[str, Any]) -> tuple[int, list[Any]]:
-        """Run one doveadm command; return its exit code and its result."""
+    async def call(self, command: str, parameters: dict[str, Any], timeout: float) -> tuple[int, list[Any]]:
+        """Run one doveadm command, for `timeout` seconds at most; return its exit code and its result."""
         body = json.dumps([[command, parameters, "t"]]).encode()
         head = (
             "POST /doveadm/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -332,13 +333,13 @@ class Doveadm:
         )
         writer = None
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(timeout):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.write(head.encode() + body)
                 await writer.drain()
                 answer = await reader.read(-1)
         except (OSError, TimeoutError) as error:
-            raise LocalDown(f"doveadm API on port {self.port}: {error or 'timed out'}") from error
+            raise LocalDown(f"doveadm API on port {self.port}: {str(error) or 'timed out'}") from error
         finally:
             if writer:
                 writer.close()
@@ -351,12 +352,12 @@ class Doveadm:
         stall = min(600, 5 * 2 ** min(attempt, 10))
         # No saved state: the API drops it after a conflict, and dsync finds its way from its transaction logs.
         parameters = {"user": user, "destination": [destination], "lockTimeout": min(30, stall - 1), "timeout": stall}
-        code, _ = await self.call("sync", parameters)
+        code, _ = await self.call("sync", parameters, self.timeout)
         return {0: OK, EX_AGAIN: AGAIN, EX_NOUSER: UNKNOWN}.get(code, FAILED)
 
     async def users(self) -> list[str]:
         """Return all users that the instance knows."""
-        code, result = await self.call("user", {"userMask": ["*"]})
+        code, result = await self.call("user", {"userMask": ["*"]}, USERS_TIMEOUT)
         if code:
             raise LocalDown(f"listing users failed with exit code {code}")
         return result[0]["userList"] if isinstance(result, list) else result["userList"]
@@ -450,6 +451,7 @@ class Peer:
         self.local_error = ""
         self._pause_until = 0.0  # while the local instance is down
         self._probes = 0
+        self._listing = False  # whether the users for a sweep are being asked for
         self.wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -471,11 +473,7 @@ class Peer:
         try:
             while True:
                 self.wake.clear()
-                try:
-                    pause = await self.step()
-                except LocalDown as error:
-                    self._local_down(error)
-                    pause = LOCAL_PAUSE
+                pause = await self.step()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self.wake.wait()
@@ -490,9 +488,9 @@ class Peer:
         now = self.clock()
         if now < self._pause_until:
             return self._pause_until - now
-        if self.sweep.due(now):
-            self.sweep.begin(await self.users(), now)
-            log.info("%s: sweeping %d users", self.name, len(self.sweep.users))
+        if self.sweep.due(now) and not self._listing:
+            self._listing = True
+            self._start(self._begin_sweep())
         # One worker is kept for changes, so that a sweep never makes them wait.
         for_sweep = max(1, self.config.workers - 1)
         while self.queue.running < self.config.workers and not self.down_since:
@@ -502,18 +500,32 @@ class Peer:
                     break
                 self.queue.add(user, now, SWEPT)
                 continue
-            task = asyncio.create_task(self._sync(user))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._sync(user))
         if self.sweep.active and not self.sweep.users:
             self.sweep.end()
             log.info("%s: sweep done in %.0f s", self.name, now - self.sweep.last)
         if self.queue.running >= for_sweep:
             return 60.0  # the end of a sync wakes us
-        waits = [60.0, self.sweep.wait(now)]
+        # The list of users wakes us when it is there.
+        waits = [60.0] if self._listing else [60.0, self.sweep.wait(now)]
         if (wait := self.queue.wait(now)) is not None:
             waits.append(wait)
         return max(0.001, min(waits))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin_sweep(self) -> None:
+        try:
+            self.sweep.begin(await self.users(), self.clock())
+            log.info("%s: sweeping %d users", self.name, len(self.sweep.users))
+        except LocalDown as error:
+            self._local_down(error)
+        finally:
+            self._listing = False
+            self.wake.set()
 
     async def _sync(self, user: str) -> None:
         began = self.clock()
