@@ -199,8 +199,8 @@ class TestStore:
         path = str(tmp_path / "queue.db")
         store = syncd.Store(path)
         assert not store.clean  # never ran: sweep
-        store.write([("p", "a", CHANGED, 100.0), ("p", "b", SWEPT, 101.0), ("q", "a", CHANGED, 1.0)])
-        store.write([("p", "b", None, 0.0)])
+        store.write([("p", "a", CHANGED, 100.0), ("p", "b", SWEPT, 101.0), ("q", "a", CHANGED, 1.0)], [])
+        store.write([("p", "b", None, 0.0)], [])
         store.db.close()  # a kill
         store = syncd.Store(path)
         assert store.load("p") == [("a", CHANGED, 100.0)]
@@ -259,6 +259,7 @@ class Site:
         self.local = True
         self.results = {}
         self.calls = []
+        self.begun_with = []
         self.probes = 0
         self.running = self.most = 0
         self.all_users = []
@@ -267,18 +268,20 @@ class Site:
         self.peer = syncd.Peer("peer", 12345, self.config, self.sync, self.users, self.probe)
         self.peer.sweep.last = self.peer.clock()  # no sweep unless wanted
 
-    async def sync(self, user, destination, attempt):
+    async def sync(self, user, destination, attempt, state):
         if not self.local:
             raise syncd.LocalDown("refused")
         self.calls.append(user)
+        self.begun_with.append(state)
         self.running += 1
         self.most = max(self.most, self.running)
         await asyncio.sleep(0.002)
         self.running -= 1
         if not self.alive:
-            return FAILED
+            return FAILED, ""
         results = self.results.get(user, [])
-        return results.pop(0) if results else OK
+        result = results.pop(0) if results else OK
+        return result, f"{user} {len(self.calls)}" if result == OK else ""
 
     async def users(self):
         if not self.local:
@@ -390,6 +393,23 @@ class TestPeer:
         assert sorted(site.calls) == ["a", "b", "c"]
         assert site.peer.local_error == ""
 
+    def test_a_sync_begins_with_the_state_of_the_last_good_one(self):
+        site = Site()
+        site.peer.stored_state = lambda peer, user: f"{peer} {user} stored"
+        site.results["a"] = [OK, OK, FAILED]
+
+        async def story():
+            for count in (1, 2, 4):
+                site.add("a")
+                await site.until(lambda count=count: len(site.calls) == count and not len(site.peer.queue))
+            site.peer.queue.add("a", site.peer.clock(), SWEPT)
+            site.peer.wake.set()
+            await site.until(lambda: len(site.calls) == 5 and not len(site.peer.queue))
+
+        site.play(story)
+        # From the store, from the sync before, the same again but it fails; then, and for a sweep, without.
+        assert site.begun_with == ["peer a stored", "a 1", "a 2", "", ""]
+
     def test_changes_do_not_wait_for_the_list_of_users(self):
         site = Site()
         listed = asyncio.Event()
@@ -470,6 +490,15 @@ class TestDaemon:
         made.store.close()
         again = daemon(tmp_path)
         assert not again.peers[0].sweep.wanted and again.peers[0].sweep.last == 1e12
+
+    def test_states_outlive_the_daemon(self, tmp_path):
+        first = daemon(tmp_path)
+        first.peers[0].states["x"] = "state of x"
+        asyncio.run(first.flush())
+        assert first.peers[0].states == {}
+        second = daemon(tmp_path)
+        assert second.peers[0].stored_state("p", "x") == "state of x"
+        assert second.peers[1].stored_state("q", "x") == ""
 
     def test_synced_users_leave_the_store(self, tmp_path):
         made = daemon(tmp_path)

@@ -269,6 +269,10 @@ class Store:
                     "create table if not exists queue (peer text, user text, kind text, since real,"
                     " primary key (peer, user)) without rowid"
                 )
+                db.execute(
+                    "create table if not exists state (peer text, user text, state text, primary key (peer, user))"
+                    " without rowid"
+                )
                 db.execute("create table if not exists meta (key text primary key, value text)")
                 db.execute("select count(*) from queue").fetchone()
                 return db
@@ -294,9 +298,15 @@ class Store:
         """Return the users that were queued for this peer: (user, kind, since)."""
         return self.db.execute("select user, kind, since from queue where peer=?", (peer,)).fetchall()
 
-    def write(self, rows: list[tuple[str, str, str | None, float]]) -> None:
-        """Write one batch of (peer, user, kind or None for a user no longer queued, since)."""
+    def state(self, peer: str, user: str) -> str:
+        """Return dsync's state after the last good sync with this peer; empty when there is none."""
+        row = self.db.execute("select state from state where peer=? and user=?", (peer, user)).fetchone()
+        return row[0] if row else ""
+
+    def write(self, rows: list[tuple[str, str, str | None, float]], states: list[tuple[str, str, str]]) -> None:
+        """Write one batch of (peer, user, kind or None for a user no longer queued, since) and of dsync states."""
         self.db.execute("begin")
+        self.db.executemany("insert or replace into state values (?, ?, ?)", states)
         self.db.executemany("insert or replace into queue values (?, ?, ?, ?)", [r for r in rows if r[2]])
         self.db.executemany("delete from queue where peer=? and user=?", [r[:2] for r in rows if not r[2]])
         self.db.execute("commit")
@@ -345,15 +355,24 @@ class Doveadm:
                 writer.close()
         return parse_answer(answer)
 
-    async def sync(self, user: str, destination: str, attempt: int) -> str:
-        """Sync one user both ways; return what became of it."""
+    async def sync(self, user: str, destination: str, attempt: int, state: str) -> tuple[str, str]:
+        """Sync one user both ways; return what became of it and the state to begin the next sync with.
+
+        With the state of the last good sync only what changed since is compared; without, all mailboxes are.
+        """
         # Now and then a sync over TLS stalls for ever in Dovecot 2.4.1, and works when tried again: so the
         # first attempt waits only a short time for the peer's next word, and each further one twice as long.
         stall = min(600, 5 * 2 ** min(attempt, 10))
-        # No saved state: the API drops it after a conflict, and dsync finds its way from its transaction logs.
-        parameters = {"user": user, "destination": [destination], "lockTimeout": min(30, stall - 1), "timeout": stall}
-        code, _ = await self.call("sync", parameters, self.timeout)
-        return {0: OK, EX_AGAIN: AGAIN, EX_NOUSER: UNKNOWN}.get(code, FAILED)
+        parameters = {
+            **{"user": user, "destination": [destination], "state": state},
+            **{"lockTimeout": min(30, stall - 1), "timeout": stall},
+        }
+        code, answer = await self.call("sync", parameters, self.timeout)
+        result = {0: OK, EX_AGAIN: AGAIN, EX_NOUSER: UNKNOWN}.get(code, FAILED)
+        if result == OK:
+            state = answer[0].get("state", "") if answer else ""
+        # An older state is as good after a conflict: it only makes more to compare.
+        return result, state if result in (OK, AGAIN) else ""
 
     async def users(self) -> list[str]:
         """Return all users that the instance knows."""
@@ -428,9 +447,10 @@ class Peer:
         name: str,
         port: int,
         config: Config,
-        sync: Callable[[str, str, int], Awaitable[str]],
+        sync: Callable[[str, str, int, str], Awaitable[tuple[str, str]]],
         users: Callable[[], Awaitable[list[str]]],
         probe: Callable[[str, int], Awaitable[None]],
+        stored_state: Callable[[str, str], str] = lambda peer, user: "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take what does the I/O from the caller, so that tests can."""
@@ -440,6 +460,7 @@ class Peer:
         self.sync = sync
         self.users = users
         self.probe = probe
+        self.stored_state = stored_state
         self.clock = clock
         self.queue = Queue(config.min_interval, config.retry_min, config.retry_max)
         self.sweep = Sweep(config.sweep_interval, config.sweep_rate)
@@ -452,6 +473,7 @@ class Peer:
         self._pause_until = 0.0  # while the local instance is down
         self._probes = 0
         self._listing = False  # whether the users for a sweep are being asked for
+        self.states: dict[str, str] = {}  # of syncs, not yet stored
         self.wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -529,9 +551,14 @@ class Peer:
 
     async def _sync(self, user: str) -> None:
         began = self.clock()
-        attempt = self.queue.entries[user].attempts
+        entry = self.queue.entries[user]
+        attempt = entry.attempts
+        # A sweep is there to find what was overlooked, and a failure may come of the state: both compare all.
+        state = ""
+        if not attempt and entry.kind == CHANGED:
+            state = self.states[user] if user in self.states else self.stored_state(self.name, user)
         try:
-            result = await self.sync(user, f"tcps:{self.name}:{self.port}", attempt)
+            result, state = await self.sync(user, f"tcps:{self.name}:{self.port}", attempt, state)
         except LocalDown as error:
             self.queue.postpone(user, self.clock())
             self._local_down(error)
@@ -540,6 +567,7 @@ class Peer:
         if result == FAILED and not await self._up():
             self.queue.postpone(user, self.clock())
             return self.wake.set()
+        self.states[user] = state
         now = self.clock()
         self.counters.results[result] += 1
         self.counters.sync_seconds += now - began
@@ -698,7 +726,8 @@ class Daemon:
             await probe_tls(context, name, port)
 
         self.peers = [
-            Peer(p["name"], p.get("port", 12345), config, doveadm.sync, doveadm.users, probe) for p in config.peers
+            Peer(p["name"], p.get("port", 12345), config, doveadm.sync, doveadm.users, probe, self.store.state)
+            for p in config.peers
         ]
         self.events = 0
         self.bad_events = 0
@@ -774,22 +803,29 @@ class Daemon:
     async def flush(self) -> None:
         """Write what changed in the queues since the last time."""
         rows: list[tuple[str, str, str | None, float]] = []
+        states: list[tuple[str, str, str]] = []
+        kept: list[tuple[Peer, dict[str, str]]] = []
         swept = {}
         for peer in self.peers:
             dirty, peer.queue.dirty = peer.queue.dirty, set()
             for user in dirty:
                 entry = peer.queue.entries.get(user)
                 rows.append((peer.name, user, entry.kind if entry else None, entry.since if entry else 0.0))
+            flushed = dict(peer.states)
+            states += [(peer.name, user, state) for user, state in flushed.items()]
+            kept.append((peer, flushed))
             swept[f"swept {peer.name}"] = str(peer.sweep.last)
 
         def write() -> None:
-            if rows:
-                self.store.write(rows)
+            if rows or states:
+                self.store.write(rows, states)
             for key, value in swept.items():
                 if self.store.get(key, "0") != value:
                     self.store.set(key, value)
 
         await asyncio.to_thread(write)
+        for peer, flushed in kept:
+            peer.states = {user: state for user, state in peer.states.items() if flushed.get(user) != state}
 
     async def _flushing(self) -> None:
         while True:
