@@ -81,7 +81,7 @@ def directory_problems(users: list[Any], domains: list[str], reserved: list[str]
         if not NAME.match(name):
             problems.append(f"{where}: not a usable address; write local@domain with letters, digits and . _ + -")
         elif known and name.lower().split("@")[1] not in known:
-            problems.append(f"{where}: domain is not one of {', '.join(sorted(known))}")
+            problems.append(f"{where}: domain is not one of the site's; they are {', '.join(sorted(known))}")
         if name.lower() in seen:
             problems.append(f"{where}: is user {seen[name.lower()]} already; names are compared in lower case")
         seen.setdefault(name.lower(), number)

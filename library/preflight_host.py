@@ -8,26 +8,23 @@ DOCUMENTATION = r"""
 module: preflight_host
 short_description: Look at one host before anything is changed on it
 description:
-  - Reads release, name, clock, free space and addresses of a host, and whether service addresses answer from there.
+  - Reads release, name, free space, addresses, names in C(/etc/hosts) and the certificate of a host, and whether
+    service addresses and DNS answer from there. Its action plugin in role C(preflight) adds the clock.
   - Changes nothing and reports problems in its result, so that those of all hosts can be shown together.
 options:
   name:
     description: The name that the host should have.
     type: str
     required: true
-  controller_time:
-    description: The controller's clock (seconds since 1970, UTC).
-    type: float
-    required: true
-  clock_skew:
-    description: How far, in seconds, the host's clock may be off.
-    type: float
-    default: 30
   service_addresses:
     description: Addresses that only this site may use. Those on a network that the host is on are tried.
     type: list
     elements: str
     default: []
+  dns_name:
+    description: A name that DNS is asked for. That there is no such name is an answer, too. Not asked if empty.
+    type: str
+    default: ""
   free_space:
     description: Megabytes that must be free below C(/var).
     type: int
@@ -44,7 +41,6 @@ EXAMPLES = r"""
 - name: Look at the host
   preflight_host:
     name: "{{ inventory_hostname }}"
-    controller_time: "{{ now(utc=true).timestamp() }}"
     service_addresses: [192.0.2.31]
 """
 
@@ -63,6 +59,19 @@ addresses:
   returned: always
   type: list
   elements: str
+names:
+  description: Names in C(/etc/hosts) and their addresses, without what role C(base) wrote there.
+  returned: always
+  type: dict
+certificate:
+  description: The certificate that role C(pki) installed before (PEM), or nothing.
+  returned: always
+  type: str
+clock:
+  description: The least and the most that the host's clock is ahead of the controller's, in seconds.
+  returned: always
+  type: list
+  elements: float
 answering:
   description: Service addresses that answer on the network.
   returned: always
@@ -76,13 +85,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 RELEASES = ("12", "13")
 PORTS = (993, 25, 22)
+CERTIFICATE = "/etc/ssl/dovecluster/host.pem"
 
 
 def parse_os_release(text: str) -> dict[str, str]:
@@ -99,13 +109,38 @@ def release_problems(system: dict[str, str]) -> list[dict[str, str]]:
     return [{"variable": "release", "found": found, "wanted": "Debian 12 or 13"}]
 
 
-def clock_problems(host: float, controller: float, allowed: float) -> list[dict[str, str]]:
-    """Compare the clocks; the way from the controller to here takes a while, which is allowed for."""
-    skew = host - controller
-    if abs(skew) <= allowed:
-        return []
-    found = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the controller"
-    return [{"variable": "clock", "found": found, "wanted": f"at most {allowed:.0f} s; set it"}]
+def dns_problems(name: str, lookup: Callable[..., Any] = socket.getaddrinfo) -> list[dict[str, str]]:
+    """Tell whether DNS answers; what it says is another matter."""
+    try:
+        if name:
+            lookup(name, None)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            wanted = "name servers in /etc/resolv.conf that answer this host"
+            return [{"variable": "DNS", "found": f"no answer about {name}", "wanted": wanted}]
+    return []
+
+
+def parse_hosts_file(text: str) -> dict[str, list[str]]:
+    """Read names and their addresses, but for the block that role base writes."""
+    names: dict[str, list[str]] = {}
+    ours = False
+    for line in text.splitlines():
+        if line.startswith(("# BEGIN dovecluster", "# END dovecluster")):
+            ours = line.startswith("# BEGIN")
+        address, *carried = line.partition("#")[0].split() or [""]
+        for name in carried if not ours else []:
+            names.setdefault(name.lower(), []).append(address)
+    return names
+
+
+def read(path: str) -> str:
+    """Read a text file, if there is one."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def parse_addresses(text: str) -> dict[str, str]:
@@ -161,19 +196,15 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "controller_time": {"type": "float", "required": True},
-            "clock_skew": {"type": "float", "default": 30},
             "service_addresses": {"type": "list", "elements": "str", "default": []},
+            "dns_name": {"type": "str", "default": ""},
             "free_space": {"type": "int", "default": 1024},
         },
         supports_check_mode=True,
     )
-    now = time.time()
     given: dict[str, Any] = module.params
-    with open("/etc/os-release", encoding="utf-8") as file:
-        system = parse_os_release(file.read())
-    problems = release_problems(system)
-    problems += clock_problems(now, given["controller_time"], given["clock_skew"])
+    system = parse_os_release(read("/etc/os-release"))
+    problems = release_problems(system) + dns_problems(given["dns_name"])
     name = socket.gethostname()
     if name.split(".")[0] != given["name"]:
         problems.append({"variable": "hostname", "found": name, "wanted": f"{given['name']}, as in the inventory"})
@@ -200,6 +231,8 @@ def main() -> None:
         problems=problems,
         release=system.get("VERSION_ID", ""),
         addresses=list(addresses),
+        names=parse_hosts_file(read("/etc/hosts")),
+        certificate=read(CERTIFICATE),
         answering=answering,
     )
 

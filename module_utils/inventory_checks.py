@@ -14,6 +14,7 @@ FENCING = ("ipmi", "sbd")
 LARGEST_POD = 16
 SHARDS = 256
 LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+ACCOUNT = re.compile(r"^[A-Za-z0-9._+-]+@[^@]+$")
 RANGE = re.compile(r"^(\d{1,3})(?:-(\d{1,3}))?$")
 
 Problem = dict[str, str]
@@ -122,11 +123,12 @@ class Check:
         for domain in domains:
             if not is_domain(domain):
                 self.report("site", "mail_domains", domain, "a domain name, such as example.org")
-        user = self.site.get("mail_probe_user")
-        if not isinstance(user, str) or not re.match(r"^[A-Za-z0-9._+-]+@[^@]+$", user):
-            self.report("site", "mail_probe_user", user, "an account local@domain for health checks")
-        elif user.split("@")[1].lower() not in [str(domain).lower() for domain in domains]:
-            self.report("site", "mail_probe_user", user, "an account in one of mail_domains")
+        for variable, purpose in (("mail_probe_user", "health checks"), ("mail_postmaster", "mail to postmaster")):
+            user = self.site.get(variable)
+            if not isinstance(user, str) or not ACCOUNT.match(user):
+                self.report("site", variable, user, f"an account local@domain for {purpose}")
+            elif user.split("@")[1].lower() not in [str(domain).lower() for domain in domains]:
+                self.report("site", variable, user, "an account in one of mail_domains")
         for host in sorted(self.hosts):
             if not LABEL.match(host):
                 wanted = "a name of at most 63 small letters, digits and hyphens, without a dot"
@@ -182,6 +184,16 @@ class Check:
             if len(nodes) % 2 == 0 and not quorum:
                 wanted = "a host in group quorum, outside the pod: with an even number of votes halves can't decide"
                 self.report("site", f"group {pod}", f"{len(nodes)} nodes and no quorum host", wanted)
+            numbers: dict[int, str] = {}
+            for node in nodes:
+                number = self.hosts.get(node, {}).get("mail_node_id")
+                if not isinstance(number, int) or number < 1:
+                    self.report(node, "mail_node_id", number, f"a number from 1 on, of its own in {pod}")
+                elif number in numbers:
+                    wanted = f"a number of its own; {numbers[number]} of {pod} has this one"
+                    self.report(node, "mail_node_id", number, wanted)
+                else:
+                    numbers[number] = node
 
     def check_front(self) -> None:
         """Check the front ends' service addresses."""
@@ -256,22 +268,39 @@ class Check:
             if not values.get("fencing_ipmi_user"):
                 self.report(host, "fencing_ipmi_user", None, "the BMC's user who may switch power")
 
-    def check_front_end_kind(self, releases: dict[str, str]) -> None:
-        """Check that the front end exists on the hosts' releases."""
-        if self.site.get("mail_front_end") == "director":
-            for host, release in sorted(releases.items()):
-                if release == "13" and host in self.groups.get("front_ends", []):
-                    wanted = "proxy: Dovecot 2.4 of Debian 13 has no director any more"
-                    self.report(host, "mail_front_end", "director on Debian 13", wanted)
+    def check_releases(self, releases: dict[str, str]) -> None:
+        """Check that the architecture exists on the hosts' releases."""
+        for host, release in sorted(releases.items()):
+            director = self.site.get("mail_front_end") == "director"
+            if director and release == "13" and host in self.groups.get("front_ends", []):
+                wanted = "proxy: Dovecot 2.4 of Debian 13 has no director any more"
+                self.report(host, "mail_front_end", "director on Debian 13", wanted)
+        for pod, nodes in sorted(self.pods.items()):
+            old = sorted(node for node in nodes if releases.get(node) == "12")
+            if self.site.get("mail_store") == "dsync" and len(nodes) > 2 and old:
+                found = f"{len(nodes)} nodes, Debian 12 on {', '.join(old)}"
+                wanted = "2 nodes, or Debian 13 on all: Dovecot 2.3 replicates to one peer only"
+                self.report("site", f"group {pod}", found, wanted)
 
-    def check_users(self, users: Any) -> None:
-        """Check that no user is listed twice; role directory checks the rest."""
-        seen: set[str] = set()
-        for user in users if isinstance(users, list) else []:
-            name = str(user.get("name", "")).lower() if isinstance(user, dict) else ""
-            if name in seen:
-                self.report("site", "directory_users", name, "each user once")
-            seen.add(name)
+    def check_names_known(self, names_known: dict[str, dict[str, list[str]]]) -> None:
+        """Check that no host has another idea of the others' names: its own lines come before those of role base."""
+        domain = self.site.get("mail_node_domain")
+        wanted: dict[str, str] = {}
+        for name, values in self.hosts.items():
+            wanted |= dict.fromkeys((name, f"{name}.{domain}"), str(values.get("mail_cluster_address")))
+        for name, backend in self.backends.items():
+            if isinstance(backend, dict):
+                wanted[f"{name}.{domain}"] = str(backend.get("address"))
+        for host, names in sorted(names_known.items()):
+            for name in sorted(wanted.keys() & names):
+                if name in (host, f"{host}.{domain}"):
+                    # Its own name may be any address of its own, and role base takes Debian's 127.0.1.1 away.
+                    wrong = [item for item in names[name] if item.startswith("127.") and item != "127.0.1.1"]
+                else:
+                    wrong = [item for item in names[name] if item != wanted[name]]
+                if wrong:
+                    found = f"{name} is {', '.join(wrong)}"
+                    self.report(host, "/etc/hosts", found, f"{wanted[name]}, or no such line: role base writes it")
 
 
 def check_site(
@@ -280,9 +309,12 @@ def check_site(
     groups: dict[str, list[str]],
     missing_secrets: Iterable[str] = (),
     releases: dict[str, str] | None = None,
-    users: Any = None,
+    names_known: dict[str, dict[str, list[str]]] | None = None,
 ) -> list[Problem]:
-    """Return every problem of a site's description."""
+    """Return every problem of a site's description.
+
+    Releases, and names in /etc/hosts with their addresses, are what hosts were found to have.
+    """
     check = Check(site, hosts, groups)
     check.check_names()
     check.check_networks()
@@ -290,18 +322,19 @@ def check_site(
     check.check_front()
     check.check_backends()
     check.check_fencing()
-    check.check_front_end_kind(releases or {})
-    check.check_users(users)
+    check.check_releases(releases or {})
+    check.check_names_known(names_known or {})
     for name in missing_secrets:
         own = name.startswith("fencing_")
-        wanted = "the password you were given, in group_vars/all/secrets.yml" if own else "run playbooks/secrets.yml"
+        wanted = (
+            "the password you were given, in group_vars/all/secrets.yml"
+            if own
+            else "a value: run playbooks/secrets.yml"
+        )
         check.report("site", name, None, wanted)
     return check.problems
 
 
-def table(problems: list[Problem]) -> str:
-    """Write problems as a table."""
-    heads = {"where": "host", "variable": "variable", "found": "found", "wanted": "wanted"}
-    widths = {key: max(len(row[key]) for row in [heads, *problems]) for key in heads}
-    rows = [heads, {key: "-" * widths[key] for key in heads}, *problems]
-    return "\n".join("  ".join(row[key].ljust(widths[key]) for key in heads).rstrip() for row in rows)
+def lines(problems: list[Problem]) -> list[str]:
+    """Write problems for people, in a line each."""
+    return [f"{item['where']}: {item['variable']}: {item['found']}. Wanted: {item['wanted']}" for item in problems]

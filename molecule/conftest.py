@@ -1,11 +1,14 @@
 """What tests of several scenarios share."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import testinfra
 
+ROOT = Path(__file__).parents[1]
 SOURCE = (Path(__file__).parent / "shared" / "mail.py").read_text()
 
 
@@ -24,3 +27,24 @@ def another(request):
     """Return a function that gives another host of the scenario by its name."""
     inventory = request.config.getoption("ansible_inventory")
     return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory)
+
+
+@pytest.fixture
+def play(request):
+    """Return a function that runs a playbook of the project as a person would: play(NAME, ARGUMENT...)."""
+    lab = request.config.getoption("ansible_inventory")
+
+    def run(name, *arguments, inventory=lab, **variables):
+        command = [
+            "ansible-playbook",
+            f"--inventory={inventory}",
+            name,
+            *arguments,
+            f"--extra-vars={json.dumps(variables)}",
+        ]
+        environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+
+    return run

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from module_utils.inventory_checks import check_site, parse_shards, ranges, table
+from module_utils.inventory_checks import check_site, lines, parse_shards, ranges
 
 CASES = yaml.safe_load((Path(__file__).parent / "inventories.yml").read_text())
 
@@ -33,7 +33,7 @@ def problems(inventory: dict[str, Any]) -> list[dict[str, str]]:
         inventory["groups"],
         inventory.get("missing", []),
         inventory.get("releases"),
-        inventory.get("users"),
+        inventory.get("names"),
     )
 
 
@@ -49,18 +49,19 @@ def test_table_is_long_enough() -> None:
 def test_bad_site(name: str) -> None:
     case = CASES["bad"][name]
     found = problems(mutated(case["set"]))
-    assert len(found) == len(case["says"]), table(found)
+    assert len(found) == len(case["says"]), "\n".join(lines(found))
     for where, variable, text in case["says"]:
         assert any(
             row["where"] == where and row["variable"] == variable and text in f"{row['found']} {row['wanted']}"
             for row in found
-        ), f"{where} {variable} {text}\n{table(found)}"
+        ), f"{where} {variable} {text}: {found}"
 
 
 def test_seventeen_nodes() -> None:
     inventory = mutated({})
     for number in range(3, 18):
         inventory["hosts"][f"mail{number}"] = {
+            "mail_node_id": number,
             "mail_client_address": f"192.0.2.{100 + number}",
             "mail_cluster_address": f"198.51.100.{20 + number}",
             "fencing_ipmi_address": f"198.51.100.{120 + number}",
@@ -77,6 +78,15 @@ def test_node_name(name: str) -> None:
     inventory["hosts"][name] = {"mail_client_address": "192.0.2.99", "mail_cluster_address": "198.51.100.99"}
     found = problems(inventory)
     assert [row["variable"] for row in found] == ["inventory name"]
+
+
+def test_usual_names_in_etc_hosts_are_fine() -> None:
+    """Debian's installer writes them, or an admin who knows the addresses."""
+    names = {
+        "mail1": {"localhost": ["127.0.0.1"], "mail1": ["127.0.1.1"], "mail1.nodes.example.org": ["192.0.2.11"]},
+        "mail2": {"mail1": ["198.51.100.11"], "be1.nodes.example.org": ["192.0.2.31"], "other": ["192.0.2.99"]},
+    }
+    assert problems(mutated({}) | {"names": names}) == []
 
 
 def test_an_empty_inventory_is_reported_not_crashed_on() -> None:

@@ -1,6 +1,8 @@
 """What a host says about itself, read from real output."""
 
 import json
+import socket
+from typing import Any
 
 import pytest
 
@@ -35,10 +37,35 @@ def test_releases(text: str) -> None:
     assert (problems == []) is RELEASES[text]
 
 
-@pytest.mark.parametrize(("skew", "text"), [(0, None), (29, None), (90, "90 s ahead"), (-3600, "3600 s behind")])
-def test_clock(skew: float, text: str | None) -> None:
-    problems = preflight_host.clock_problems(1000.0 + skew, 1000.0, 30)
-    assert (not problems) if text is None else text in problems[0]["found"]
+def test_dns_that_answers_no_is_fine_and_silence_is_not() -> None:
+    def lookup(error: int) -> Any:
+        def refuse(name: str, port: None) -> None:
+            raise socket.gaierror(error, "as the resolver says")
+
+        return refuse
+
+    assert preflight_host.dns_problems("", lookup(socket.EAI_AGAIN)) == []
+    assert preflight_host.dns_problems("mail.example.org", lookup(socket.EAI_NONAME)) == []
+    [problem] = preflight_host.dns_problems("mail.example.org", lookup(socket.EAI_AGAIN))
+    assert (problem["variable"], problem["found"]) == ("DNS", "no answer about mail.example.org")
+
+
+def test_names_in_etc_hosts_without_our_own() -> None:
+    text = """127.0.0.1\tlocalhost # loopback
+192.0.2.11 mail1.nodes.example.org Mail1
+# 192.0.2.99 mail2
+# BEGIN dovecluster
+198.51.100.12 mail2.nodes.example.org mail2
+# END dovecluster
+
+192.0.2.98 mail2
+"""
+    assert preflight_host.parse_hosts_file(text) == {
+        "localhost": ["127.0.0.1"],
+        "mail1.nodes.example.org": ["192.0.2.11"],
+        "mail1": ["192.0.2.11"],
+        "mail2": ["192.0.2.98"],
+    }
 
 
 def test_addresses() -> None:
