@@ -72,6 +72,22 @@ def test_seventeen_nodes() -> None:
     assert [row["found"] for row in problems(inventory)] == ["17 nodes"]
 
 
+def test_two_pods_may_number_their_nodes_alike() -> None:
+    inventory = mutated(
+        {"site.mail_backends.be2": {"pod": "pod_b", "address": "192.0.2.32", "node": "mail3", "shards": "128-255"}}
+    )
+    for number in (1, 2):
+        inventory["hosts"][f"mail{number + 2}"] = {
+            "mail_node_id": number,
+            "mail_client_address": f"192.0.2.{100 + number}",
+            "mail_cluster_address": f"198.51.100.{20 + number}",
+            "fencing_ipmi_address": f"198.51.100.{120 + number}",
+            "fencing_ipmi_user": "admin",
+        }
+    inventory["groups"] |= {"pod_b": ["mail3", "mail4"], "mail_nodes": ["mail1", "mail2", "mail3", "mail4"]}
+    assert problems(inventory) == []
+
+
 @pytest.mark.parametrize("name", ["Mail_1", "x" * 64, "mail.1"])
 def test_node_name(name: str) -> None:
     inventory = mutated({})
