@@ -121,8 +121,8 @@ def merged(problems: list[Problem]) -> list[Problem]:
 
 def address_problems(hosts: dict[str, Any], observed: dict[str, dict[str, Any]]) -> list[Problem]:
     """Find service addresses that answer although none of the site's hosts has them."""
-    if hosts.keys() - observed.keys():
-        return []  # one that was not looked at (--limit) may have them
+    if any("addresses" not in observed.get(host, {}) for host in hosts):
+        return []  # one that was not looked at (--limit, or it can't be reached) may have them
     ours = {address for result in observed.values() for address in result.get("addresses", [])}
     seen: dict[str, list[str]] = {}
     for host, result in observed.items():
