@@ -87,6 +87,14 @@ def site_hosts(
     return names | {backend["address"]: [f"{name}.{domain}"] for name, backend in backends.items()}
 
 
+def service_addresses(backends: Any, front_addresses: Any) -> list[str]:
+    """Give the addresses that move between hosts. Neither argument has been checked yet: what is none is left out."""
+    values = backends.values() if isinstance(backends, Mapping) else []
+    addresses = [backend.get("address") for backend in values if isinstance(backend, Mapping)]
+    addresses += front_addresses if isinstance(front_addresses, list) else [front_addresses]
+    return [address for address in addresses if isinstance(address, str)]
+
+
 def routed_backends(backends: Mapping[str, Mapping[str, Any]], domain: str) -> dict[str, dict[str, str]]:
     """Give what a front end needs to know of each backend: its name on certificates, its address and its shards."""
     return {
@@ -108,5 +116,6 @@ class FilterModule:
             "corosync_nodes": corosync_nodes,
             "ipmi_devices": ipmi_devices,
             "site_hosts": site_hosts,
+            "service_addresses": service_addresses,
             "routed_backends": routed_backends,
         }

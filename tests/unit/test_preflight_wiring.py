@@ -1,0 +1,76 @@
+"""The whole way from an inventory as people write it to the list of its problems; its hosts refuse connections."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = {"ansible_host": "127.0.0.1", "ansible_port": 1, "mail_ca_file": "/nonexistent/ca.pem"}
+SECRETS = (
+    *("corosync_authkey", "mail_doveadm_password", "mail_replication_api_key", "mail_probe_password", "pki_ca_key"),
+    "fencing_ipmi_password",
+)
+
+
+def told(variables: dict[str, Any]) -> set[str]:
+    """Run site.yml on the template with some variables changed, and return what is listed: host and variable.
+
+    That no host can be reached is listed, too, and left out.
+    """
+    done = subprocess.run(
+        [
+            *(".venv/bin/ansible-playbook", "--inventory=inventories/dsync", "playbooks/site.yml"),
+            f"--extra-vars={json.dumps(NOWHERE | variables)}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "Nothing has been changed." in done.stdout, done.stdout + done.stderr
+    _, _, listed = done.stdout.partition('"msg": [')
+    rows = json.loads("[" + listed.partition("]\n}")[0] + "]")
+    return {": ".join(row.split(": ")[:2]) for row in rows if ": ansible_host: " not in row}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        (dict.fromkeys(SECRETS, "given"), set()),
+        ({}, {f"site: {name}" for name in SECRETS}),
+        (
+            # Not even the kind of value that is wanted.
+            {
+                **dict.fromkeys(SECRETS, "given"),
+                "mail_domains": "example.com",
+                "mail_hostname": None,
+                "mail_node_domain": None,
+                "mail_front_addresses": "192.0.2.21",
+                "mail_backends": ["be1"],
+                "directory_users": ["ann"],
+            },
+            {
+                *("site: mail_domains", "site: mail_hostname", "site: mail_node_domain", "site: mail_backends"),
+                *("site: mail_front_addresses", "site: directory_users", "site: mail_probe_user"),
+                "site: mail_postmaster",
+            },
+        ),
+        (
+            {
+                **dict.fromkeys(SECRETS, "given"),
+                "mail_backends": {"be1": None, "be2": {"pod": "pod_a", "node": "mail2", "shards": "0-255"}},
+                "mail_front_addresses": None,
+                "mail_networks": None,
+                "directory_users": None,
+            },
+            {
+                *("site: mail_backends.be1", "site: mail_backends.be2.address", "site: mail_front_addresses"),
+                *("site: mail_networks.clients", "site: mail_networks.cluster"),
+            },
+        ),
+    ],
+)
+def test_what_is_told(variables: dict[str, Any], expected: set[str]) -> None:
+    assert told(variables) == expected
