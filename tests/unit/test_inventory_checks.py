@@ -112,3 +112,8 @@ def test_an_empty_inventory_is_reported_not_crashed_on() -> None:
 def test_shards_and_ranges() -> None:
     assert parse_shards("0-2, 7") == {0, 1, 2, 7}
     assert ranges({0, 1, 2, 7}) == "0-2, 7"
+
+
+def test_a_problem_names_host_variable_what_was_found_and_what_would_do() -> None:
+    [line] = lines(problems(mutated({"hosts.mail2.mail_node_id": 0})))
+    assert line == "mail2: mail_node_id: 0. Wanted: a number from 1 on, of its own in pod_a"
