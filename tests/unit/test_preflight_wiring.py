@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ def told(variables: dict[str, Any]) -> set[str]:
     """
     done = subprocess.run(
         [
-            *(".venv/bin/ansible-playbook", "--inventory=inventories/dsync", "playbooks/site.yml"),
+            *(
+                str(Path(sys.executable).parent / "ansible-playbook"),
+                "--inventory=inventories/dsync",
+                "playbooks/site.yml",
+            ),
             f"--extra-vars={json.dumps(NOWHERE | variables)}",
         ],
         cwd=ROOT,
