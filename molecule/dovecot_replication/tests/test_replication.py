@@ -11,11 +11,11 @@ import testinfra
 PAIRS = {"12": ("deb12a", "deb12b"), "13": ("deb13a", "deb13b")}
 
 
-def until(condition, seconds=60):
-    """Wait for something that comes by itself; fail when it does not."""
+def until(condition, seconds=60, otherwise=lambda: ""):
+    """Wait for something that comes by itself; fail when it does not, and say what is there instead."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        assert time.monotonic() < deadline, f"not within {seconds} s; {otherwise()}"
         time.sleep(0.2)
     return value
 
@@ -59,7 +59,13 @@ class Pair:
 
     def same(self, user, expected):
         """Wait until both sides hold exactly this."""
-        until(lambda: self.subjects(self.left, user) == self.subjects(self.right, user) == expected)
+        until(
+            lambda: self.subjects(self.left, user) == self.subjects(self.right, user) == expected,
+            otherwise=lambda: "\n".join(
+                f"{self.subjects(host, user)}\n{host.run('journalctl -n 15 -u dovecot-syncd -u dovecot-replica').stdout}"
+                for host in (self.left, self.right)
+            ),
+        )
 
 
 @pytest.fixture(params=sorted(PAIRS))
