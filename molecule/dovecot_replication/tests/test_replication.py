@@ -61,11 +61,13 @@ class Pair:
         """Wait until both sides hold exactly this."""
         until(
             lambda: self.subjects(self.left, user) == self.subjects(self.right, user) == expected,
-            otherwise=lambda: "\n".join(
-                f"{self.subjects(host, user)}\n{host.run('journalctl -n 15 -u dovecot-syncd -u dovecot-replica').stdout}"
-                for host in (self.left, self.right)
-            ),
+            otherwise=lambda: "\n".join(self.told(host, user) for host in (self.left, self.right)),
         )
+
+    def told(self, host, user):
+        """What a side holds, and what it logged last."""
+        journal = host.run("journalctl -n 15 -u dovecot-syncd -u dovecot-replica").stdout
+        return f"{self.subjects(host, user)}\n{journal}"
 
 
 @pytest.fixture(params=sorted(PAIRS))
