@@ -8,14 +8,29 @@ def send(host, mail, subject, *recipients, sender="s@lab.test"):
     return mail("smtp", "127.0.0.1", name, sender, subject, *recipients)
 
 
-def test_mail_arrives(host, mail):
-    subject = f"in {time.time()}"
-    assert send(host, mail, subject, "ann@example.org")["sent"] == 250
+def arrives(mail, subject, user):
     for _ in range(40):
-        if subject in mail("imap", "127.0.0.1", "mail.lab.test", "ann@example.org")["subjects"]:
+        if subject in mail("imap", "127.0.0.1", "mail.lab.test", user)["subjects"]:
             return
         time.sleep(0.5)
     raise AssertionError(f"{subject!r} did not arrive within 20 seconds")
+
+
+def test_mail_arrives(host, mail):
+    subject = f"in {time.time()}"
+    assert send(host, mail, subject, "ann@example.org")["sent"] == 250
+    arrives(mail, subject, "ann@example.org")
+
+
+def test_sieve_redirects_through_the_front_door(host, mail):
+    subject = f"redirected {time.time()}"
+    script = 'require ["copy"];\\nredirect :copy "ann@example.org";\\n'
+    assert mail("sieve", "127.0.0.1", "mail.lab.test", "cat@example.org", script)["said"] == ["OK"] * 3
+    try:
+        assert send(host, mail, subject, "cat@example.org")["sent"] == 250
+        arrives(mail, subject, "ann@example.org")
+    finally:
+        mail("sieve", "127.0.0.1", "mail.lab.test", "cat@example.org", "keep;\\n")
 
 
 def test_who_is_accepted(host, mail):
