@@ -167,6 +167,28 @@ def test_users_queued_when_the_daemon_is_killed_are_synced(pair, user):
     pair.same(user, ["queued"])
 
 
+def test_a_peer_that_vanished_holds_nothing(pair):
+    """A peer without power closes no connection; its half of a sync, which holds the user's lock, must end all the same."""
+    address = pair.left.ansible.get_variables()["mail_cluster_address"]
+
+    def connections():
+        peer = pair.right.ansible.get_variables()["mail_cluster_address"]
+        return pair.left.run(f"ss -Htn state established src {address}:12345 dst {peer}").stdout
+
+    assert not connections()
+    link = pair.right.run("ip -o -4 route get %s", address).stdout.split(" dev ")[1].split()[0]
+    # Nothing is said for longer than the keepalive takes, and the connection lives on while the peer does.
+    pair.right.run("systemd-run --unit=half-a-sync bash -c %s", f"exec 3<>/dev/tcp/{address}/12345; sleep 60")
+    until(connections)
+    time.sleep(15)
+    assert connections()
+    try:
+        assert pair.right.run(f"ip link set {link} down").rc == 0
+        until(lambda: not connections(), 30)
+    finally:
+        pair.right.run(f"ip link set {link} up; systemctl stop half-a-sync")
+
+
 def test_status_and_metrics(pair, user):
     if pair.release == "12":
         status = pair.left.run("doveadm -c /etc/dovecot/backends/be1.conf replicator status")
