@@ -168,7 +168,7 @@ def test_users_queued_when_the_daemon_is_killed_are_synced(pair, user):
 
 
 def test_a_peer_that_vanished_holds_nothing(pair):
-    """A peer without power closes no connection; its half of a sync, which holds the user's lock, must end all the same."""
+    """A peer without power closes no connection; its half of a sync and the lock with it must end."""
     address = pair.left.ansible.get_variables()["mail_cluster_address"]
 
     def connections():
