@@ -12,7 +12,7 @@ def run(proof: Proof) -> None:
     """Kill the front end that has the first service address."""
     lab = proof.lab
     addresses = list(proof.front.addresses)
-    holders = _holders(proof)
+    holders = proof.holders()
     victim = holders.get(addresses[0])
     if victim is None:
         raise ProofError(f"no front end has {addresses[0]}: {holders}")
@@ -21,23 +21,14 @@ def run(proof: Proof) -> None:
     with proof.writing():
         proof.say(f"cut the power of {victim}, which has {', '.join(mine)}")
         killed = lab.kill(victim)
-        wait_for(f"{', '.join(mine)} elsewhere", lambda: set(addresses) <= _holders(proof).keys(), FAILOVER)
+        wait_for(f"{', '.join(mine)} elsewhere", lambda: set(addresses) <= proof.holders().keys(), FAILOVER)
         proof.numbers["address_s"] = round(time.time() - killed, 1)
         proof.numbers["failover_s"] = round(proof.back(killed), 1)
         time.sleep(5)
         proof.served(killed, time.time())
         proof.say(f"power for {victim}")
         lab.start(victim)
-        wait_for(f"{victim} has an address again", lambda: set(_holders(proof).values()) == set(holders.values()), 120)
+        wait_for(f"{victim} has an address again", lambda: set(proof.holders().values()) == set(holders.values()), 120)
         proof.back(time.time())
         time.sleep(3)
     proof.count()
-
-
-def _holders(proof: Proof) -> dict[str, str]:
-    """Which front end has which service address."""
-    found: dict[str, str] = {}
-    for node in proof.lab.group("front_ends"):
-        text = proof.lab.ssh(node, "ip -o -4 address", timeout=10, check=False)
-        found |= {address: node for address in proof.front.addresses if f" {address}/" in text}
-    return found

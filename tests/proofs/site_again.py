@@ -27,6 +27,7 @@ def recap(text: str) -> dict[str, dict[str, int]]:
 
 def run(proof: Proof) -> None:
     """Run it while sessions are held and mail is written."""
+    proof.spread()
     holder = Holder(proof.front, sessions=2 * len(proof.front.addresses) * len(proof.lab.backends))
     holder.start()
     # Minutes of writing, on a site at its ordinary load.
