@@ -23,19 +23,9 @@ LOGS = ROOT / ".cache" / "test-logs"
 RECORD = ROOT / "tests" / "passed.json"
 RELEASES = ("12", "13")
 # What every architecture is made of, beside its own inventory and scenario.
-SHARED_INPUTS = (
-    *(
-        "ansible.cfg",
-        ".config",
-        "filter_plugins",
-        "library",
-        "module_utils",
-        "molecule/lab",
-        "molecule/shared",
-        "playbooks",
-    ),
-    *("pyproject.toml", "roles", "tests/architecture", "tests/ledger", "tests/proofs"),
-)
+SETTINGS = ["ansible.cfg", ".config", "pyproject.toml"]
+CODE = ["filter_plugins", "library", "module_utils", "playbooks", "roles"]
+CHECKS = ["molecule/lab", "molecule/shared", "tests/architecture", "tests/ledger", "tests/proofs"]
 SCENARIO_MEMORY_GIB = 5
 ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
 ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")
@@ -185,7 +175,7 @@ def architectures() -> dict[str, list[str]]:
 
 def inputs(scenario: str) -> str:
     """A hash over all files that the result of an architecture's scenario depends on."""
-    places = [*SHARED_INPUTS, f"inventories/{template(scenario)}", f"molecule/{scenario}"]
+    places = [*SETTINGS, *CODE, *CHECKS, f"inventories/{template(scenario)}", f"molecule/{scenario}"]
     listed = subprocess.run(["git", "ls-files", "-z", *places], cwd=ROOT, capture_output=True, text=True, check=True)
     digest = hashlib.sha256()
     for file in sorted(filter(None, listed.stdout.split("\0"))):

@@ -238,11 +238,7 @@ def fetch_user(front: Front, user: User, start: int = 0) -> list[Copy]:
             if not match or b"\\noselect" in match[1].lower() or b"\\nonexistent" in match[1].lower():
                 continue
             quoted = match[2].decode()
-            for _ in range(3):  # replication may be making the folder at this very moment
-                kind, count = client.select(quoted, readonly=True)
-                if kind == "OK":
-                    break
-                time.sleep(1)
+            kind, count = client.select(quoted, readonly=True)
             if kind != "OK":
                 raise client.error(f"EXAMINE {quoted} of {user.user}: {count}")
             if int(count[0] or 0):

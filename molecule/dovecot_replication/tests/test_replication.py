@@ -174,7 +174,8 @@ def test_a_peer_that_vanished_holds_nothing(pair):
     assert not connections()
     link = pair.right.run("ip -o -4 route get %s", address).stdout.split(" dev ")[1].split()[0]
     # Nothing is said for longer than the keepalive takes, and the connection lives on while the peer does.
-    pair.right.run("systemd-run --unit=half-a-sync bash -c %s", f"exec 3<>/dev/tcp/{address}/12345; sleep 60")
+    half = f"exec 3<>/dev/tcp/{address}/12345; sleep 60"
+    assert pair.right.run("systemd-run --unit=half-a-sync bash -c %s", half).rc == 0
     until(connections)
     time.sleep(15)
     assert connections()
