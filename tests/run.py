@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).parent.parent
 LOGS = ROOT / ".cache" / "test-logs"
 RECORD = ROOT / "tests" / "passed.json"
@@ -92,10 +90,10 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
     if arguments.what == "architecture":
         if arguments.name not in architectures():
             raise SystemExit(f"no architecture '{arguments.name}'; there are: {' '.join(architectures())}")
-        return [architecture(name, release) for name in architectures()[arguments.name] for release in RELEASES]
+        return [architecture(arguments.name, release) for release in RELEASES]
     passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     due = []
-    for name in (name for names in architectures().values() for name in names):
+    for name in architectures():
         for release in RELEASES:
             before = passed.get(name, {}).get(release, {}).get("inputs")
             if arguments.all or before not in (None, inputs(name)):
@@ -131,7 +129,7 @@ def role(name: str) -> Part:
 
 
 def architecture(name: str, release: str) -> Part:
-    """A scenario of an architecture, on one release."""
+    """An architecture's scenario on one release."""
     return scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release})
 
 
@@ -146,36 +144,20 @@ def scenario(title: str, name: str, environment: dict[str, str]) -> Part:
     )
 
 
-def template(scenario: str) -> str | None:
-    """The architecture whose inventory template a scenario provisions; none for a role's scenario."""
-    settings = yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text())
-    path = settings.get("provisioner", {}).get("env", {}).get("LAB_TEMPLATE")
-    return Path(path).name if path else None
-
-
-def scenarios() -> dict[str, str | None]:
-    """Every scenario, with its architecture."""
-    names = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
-    return {name: template(name) for name in names}
+def architectures() -> list[str]:
+    """Every inventory template is an architecture and has a scenario of its name."""
+    return sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
 
 
 def role_scenarios() -> list[str]:
-    """The roles' scenarios."""
-    return [name for name, architecture in scenarios().items() if architecture is None]
+    """Every other scenario."""
+    found = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    return [name for name in found if name not in architectures()]
 
 
-def architectures() -> dict[str, list[str]]:
-    """Every architecture, that is, inventory template, with its scenarios."""
-    found: dict[str, list[str]] = {path.name: [] for path in sorted((ROOT / "inventories").iterdir()) if path.is_dir()}
-    for name, architecture in scenarios().items():
-        if architecture:
-            found[architecture].append(name)
-    return found
-
-
-def inputs(scenario: str) -> str:
-    """A hash over all files that the result of an architecture's scenario depends on."""
-    places = [*SETTINGS, *CODE, *CHECKS, f"inventories/{template(scenario)}", f"molecule/{scenario}"]
+def inputs(name: str) -> str:
+    """A hash over all files that an architecture's result depends on."""
+    places = [*SETTINGS, *CODE, *CHECKS, f"inventories/{name}", f"molecule/{name}"]
     listed = subprocess.run(["git", "ls-files", "-z", *places], cwd=ROOT, capture_output=True, text=True, check=True)
     digest = hashlib.sha256()
     for file in sorted(filter(None, listed.stdout.split("\0"))):
