@@ -326,6 +326,11 @@ class Lab:
                 "LogLevel=ERROR",
                 "-o",
                 "ConnectTimeout=10",
+                # a host whose power was cut does not say goodbye
+                "-o",
+                "ServerAliveInterval=2",
+                "-o",
+                "ServerAliveCountMax=2",
                 f"root@{address}",
             ),
         ]

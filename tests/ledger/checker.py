@@ -154,10 +154,18 @@ def _without(some: list[Any], others: list[Any]) -> list[Any]:
 def loss_window(mails: dict[str, Mail], copies: Iterable[Copy], killed: float) -> dict[str, Any]:
     """Say which mail appended before the kill the survivor lacks, and how long before it was acknowledged.
 
-    Mail that came by SMTP may still be in the MTA's queue, so it is counted apart.
+    Mail that came by SMTP may still be in the MTA's queue, so it is counted apart. Mail that was being changed after
+    the kill may have been on its way from one folder to another when the copies were listed: it does not count.
     """
     present = {copy.id for copy in copies}
-    before = [mail for mail in mails.values() if mail.must_exist and mail.acknowledged and mail.acknowledged < killed]
+    before = [
+        mail
+        for mail in mails.values()
+        if mail.must_exist
+        and mail.acknowledged
+        and mail.acknowledged < killed
+        and (mail.change is None or (mail.change_acknowledged or killed) < killed)
+    ]
     missing = [mail for mail in before if mail.id not in present]
     rows = [
         {

@@ -158,11 +158,25 @@ class Lab:
 
     def running(self, node: str, timeout: float = 5) -> set[str]:
         """The backends whose instance runs on a node; none when it does not answer."""
-        units = [f"dovecot-backend@{name}.service" for name in self.backends]
-        answer = self.ssh(node, f"systemctl is-active {' '.join(units)}", timeout=timeout, check=False).split()
+        return self._alive(self.ssh(node, self._states, timeout=timeout, check=False).split())
+
+    def running_stream(self, node: str) -> subprocess.Popen[str]:
+        """Start printing, again and again, the time on a node and what parse_running() reads."""
+        return self.stream(node, f"while sleep 0.1; do echo $(date +%s.%N; {self._states}); done")
+
+    def parse_running(self, line: str) -> tuple[float, set[str]]:
+        """Read a line of running_stream(): the node's time in seconds, and the backends that run there."""
+        stamp, *states = line.split()
+        return float(stamp), self._alive(states)
+
+    @property
+    def _states(self) -> str:
+        return "systemctl is-active " + " ".join(f"dovecot-backend@{name}.service" for name in self.backends)
+
+    def _alive(self, states: list[str]) -> set[str]:
         # An instance counts until it is gone: one that is starting or stopping may have sessions.
         alive = {"active", "activating", "deactivating", "reloading"}
-        return {name for name, state in zip(self.backends, answer, strict=False) if state in alive}
+        return {name for name, state in zip(self.backends, states, strict=False) if state in alive}
 
     def placement(self, nodes: list[str] | None = None) -> dict[str, list[str]]:
         """For each backend the nodes that run it, asked at the same time."""

@@ -59,7 +59,9 @@ def run(proof: Proof) -> None:
 
 def _window(proof: Proof, survivor: str, killed: float, status: str, on_victim: set[str]) -> None:
     """Measure what the survivor lacks, and see that none of it had been synced."""
-    window = loss_window(proof.mails(), proof.lab.listing(survivor), killed)
+    listing = proof.lab.listing(survivor)
+    # The ledger is read after the listing: writers went on changing mail meanwhile, and it must know which.
+    window = loss_window(proof.mails(), listing, killed)
     mine = [mail for mail in window["mails"] if mail["user"] in on_victim]
     synced = parse_synced(status)
     proof.expect(bool(synced), "the replication status could not be read, so the last completed sync is unknown")

@@ -198,6 +198,13 @@ def test_loss_window() -> None:
     assert window["queued_or_missing_smtp"] == 1
 
 
+def test_mail_on_its_way_to_another_folder_is_not_in_the_loss_window() -> None:
+    moved = {"event": "move", "id": deliver(3)["id"], "user": "u1", "path": "imap", "to": "x", "state": "acknowledged"}
+    later = loss_window(mails([deliver(3), {**moved, "at": 105.0}]), [], killed=104.5)
+    earlier = loss_window(mails([deliver(3), {**moved, "at": 104.0}]), [], killed=104.5)
+    assert (later["missing"], earlier["missing"]) == (0, 1)
+
+
 def test_stalls() -> None:
     def at(event: str, when: float, **more: Any) -> dict[str, Any]:
         return {"event": event, "at": when, "user": USER, "path": "imap", **more}

@@ -2,6 +2,7 @@
 
 import json
 
+from tests.proofs.cluster_network import twice
 from tests.proofs.lab import QUEUE_DELAY, parse_synced
 from tests.proofs.site_again import recap
 
@@ -32,3 +33,18 @@ def test_status_that_cannot_be_read_is_none() -> None:
 def test_recap() -> None:
     text = "PLAY RECAP ****\nmail1   : ok=52   changed=1    unreachable=0    failed=0    skipped=3\n"
     assert recap(text) == {"mail1": {"ok": 52, "changed": 1, "unreachable": 0, "failed": 0}}
+
+
+def test_a_backend_that_ran_twice() -> None:
+    def looks(*runs: tuple[float, float]) -> list[tuple[float, set[str]]]:
+        return [(t / 10, {"be1"} if any(a <= t / 10 <= b for a, b in runs) else set()) for t in range(100)]
+
+    assert not twice({"mail1": looks((0, 3)), "mail2": looks((4, 9))}, ["be1"])
+    assert twice({"mail1": looks((0, 5)), "mail2": looks((3, 9))}, ["be1"]) == ["be1 on mail1 and mail2 for 2.0 s"]
+    assert not twice({"mail1": looks((0, 5)), "mail2": looks((3, 9))}, ["be2"])
+
+
+def test_nothing_is_known_of_the_time_in_which_a_node_did_not_answer() -> None:
+    gone = [(1.0, {"be1"}), (1.1, {"be1"}), (60.0, {"be1"}), (60.1, {"be1"})]
+    there = [(float(t), {"be1"}) for t in range(10, 50)]
+    assert not twice({"mail1": gone, "mail2": there}, ["be1"])
