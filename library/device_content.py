@@ -1,0 +1,252 @@
+#!/usr/bin/python
+"""Tell what block devices hold, and refuse what may be somebody's data."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: device_content
+short_description: Tell what block devices hold, and refuse what may be somebody's data
+description:
+  - To be asked before anything writes a new structure onto a device. A device passes when it is blank, or when it
+    holds one of the structures in O(accept). Anything else fails, also data that no tool knows.
+  - Blank means that the first and last 16 MiB and samples of all that is between read as zeros. No free device of
+    that kind has a signature, whatever tool wrote it, as all known ones are at one of the ends.
+  - Problems of all devices are reported together, and then nothing is changed.
+options:
+  devices:
+    description: The devices, by stable names such as those in C(/dev/disk/by-id).
+    type: list
+    elements: path
+    required: true
+  accept:
+    description:
+      - Structures that may be there, as C(wipefs) names them (C(gfs2), C(drbd), C(LVM2_member)), and C(sbd).
+        They are left as they are, also when O(erase) names the device.
+    type: list
+    elements: str
+    default: []
+  erase:
+    description: >-
+      Those of O(devices), written in the same way, whose content may be lost. The first and last 16 MiB are overwritten
+      with zeros, unless the device is blank or holds what is accepted.
+    type: list
+    elements: path
+    default: []
+  erase_variable:
+    description: The variable behind O(erase), for the message that refuses a device.
+    type: str
+    default: erase
+attributes:
+  check_mode:
+    support: full
+    description: Erases nothing, says what it would erase.
+  diff_mode:
+    support: full
+    description: Shows what each device holds, before and after.
+author: Dovecluster
+"""
+
+EXAMPLES = r"""
+- name: The disk is blank or SBD's
+  device_content:
+    devices: [/dev/disk/by-id/wwn-0x600140500000001]
+    accept: [sbd]
+  register: disks
+
+- name: Write a header where there is none
+  ansible.builtin.command:
+    argv: [sbd, -d, "{{ item }}", create]
+  loop: "{{ disks.blank }}"
+  changed_when: true
+"""
+
+RETURN = r"""
+content:
+  description: What each device holds - C(blank), or names of structures. An erased device is blank.
+  returned: always
+  type: dict
+  sample: {/dev/disk/by-id/wwn-0x600140500000001: sbd}
+blank:
+  description: Devices that are blank, in the order of O(devices). A structure may be written onto these.
+  returned: always
+  type: list
+  elements: str
+erased:
+  description: Devices that were erased.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import json
+import mmap
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+BLANK = "blank"
+UNKNOWN = "unknown data"
+EDGE = 16 * 1024 * 1024
+SAMPLE = 64 * 1024
+SAMPLES = 64
+BLOCK = 1024 * 1024
+# Structures that wipefs does not know, by what stands at the device's very beginning.
+MAGICS = {b"SBD_SBD_": "sbd"}
+
+
+def edges(size: int) -> list[tuple[int, int]]:
+    """Start and end of what is read in whole: both ends, or all of a small device."""
+    if size <= 2 * EDGE:
+        return [(0, size)]
+    return [(0, EDGE), (size - EDGE, size)]
+
+
+def places(size: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of each piece to read, in blocks: both ends in whole, then samples between them."""
+    for start, end in edges(size):
+        for offset in range(start, end, BLOCK):
+            yield offset, min(BLOCK, end - offset)
+    between = size - 2 * EDGE
+    if between > 0:
+        for number in range(SAMPLES):
+            # Whole pages, as direct reading asks for.
+            offset = EDGE + between * number // SAMPLES // mmap.PAGESIZE * mmap.PAGESIZE
+            yield offset, min(SAMPLE, size - EDGE - offset)
+
+
+def first_data(size: int, read: Callable[[int, int], bytes]) -> int | None:
+    """Offset of the first byte that was read and is not zero, or none."""
+    for offset, length in places(size):
+        data = read(offset, length).lstrip(b"\0")
+        if data:
+            return offset + length - len(data)
+    return None
+
+
+def parse_wipefs(text: str) -> list[str]:
+    """Names of the structures that `wipefs --json` lists; it prints nothing when it finds none."""
+    if not text.strip():
+        return []
+    return list(dict.fromkeys(item["type"] for item in json.loads(text)["signatures"]))
+
+
+def structures(beginning: bytes, wipefs: str) -> list[str]:
+    """Names of all structures on a device."""
+    return [name for magic, name in MAGICS.items() if beginning.startswith(magic)] + parse_wipefs(wipefs)
+
+
+def verdict(device: str, found: list[str], data_at: int | None, accept: list[str], erase: list[str]) -> tuple[str, str]:
+    """What a device holds, and what follows: `keep`, `use` (blank), `erase` or `refuse`."""
+    if found and set(found) <= set(accept):
+        return ", ".join(found), "keep"
+    if not found and data_at is None:
+        return BLANK, "use"
+    content = ", ".join(found) or f"{UNKNOWN} at byte {data_at}"
+    return content, "erase" if device in erase else "refuse"
+
+
+def refusal(device: str, content: str, accept: list[str], variable: str) -> str:
+    """The message for a device that is not to be touched."""
+    wanted = f"a blank device{' or one with ' + ', '.join(accept) if accept else ''}"
+    return f"{device} holds {content}; wanted {wanted}. If that may be lost, name {device} in {variable}"
+
+
+class Device:
+    """An open block device (or a file, in tests)."""
+
+    def __init__(self, path: str) -> None:
+        """Open it for reading."""
+        mode = os.stat(path).st_mode
+        self.block = stat.S_ISBLK(mode)
+        if not self.block and not stat.S_ISREG(mode):
+            raise OSError(f"{path} is no block device")
+        self.path = path
+        # Past the cache: another host may have written to a shared disk.
+        self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if self.block else 0))
+        self.size = os.lseek(self.handle, 0, os.SEEK_END)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """A piece; the buffer is a page's multiple, as direct reading needs it."""
+        with mmap.mmap(-1, length + -length % mmap.PAGESIZE) as buffer:
+            count = os.preadv(self.handle, [buffer], offset)
+            if count < length:
+                raise OSError(f"{self.path} ends at byte {offset + count}, but its size is {self.size}")
+            return buffer[:length]
+
+    def claim(self) -> int:
+        """Open it for writing, which fails while it is mounted or part of something."""
+        return os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | (os.O_EXCL if self.block else 0))
+
+    def erase(self) -> None:
+        """Overwrite both ends with zeros."""
+        handle = self.claim()
+        try:
+            for start, end in edges(self.size):
+                for offset in range(start, end, BLOCK):
+                    os.pwrite(handle, bytes(min(BLOCK, end - offset)), offset)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "devices": {"type": "list", "elements": "path", "required": True},
+            "accept": {"type": "list", "elements": "str", "default": []},
+            "erase": {"type": "list", "elements": "path", "default": []},
+            "erase_variable": {"type": "str", "default": "erase"},
+        },
+        supports_check_mode=True,
+    )
+    given: dict[str, Any] = module.params
+    before: dict[str, str] = {}
+    actions: dict[str, str] = {}
+    problems: list[str] = []
+    for path in given["devices"]:
+        try:
+            device = Device(path)
+            wipefs = module.run_command(["wipefs", "--json", "--no-act", path], check_rc=True)[1]
+            found = structures(device.read(0, min(512, device.size)), wipefs)
+            data_at = None if found else first_data(device.size, device.read)
+            before[path], actions[path] = verdict(path, found, data_at, given["accept"], given["erase"])
+            if actions[path] == "refuse":
+                problems.append(refusal(path, before[path], given["accept"], given["erase_variable"]))
+            elif actions[path] != "keep":
+                os.close(device.claim())
+        except OSError as error:
+            problems.append(f"{path} cannot be used: {error.strerror or error}; wanted a free block device")
+    problems += [
+        f"{path} is in {given['erase_variable']}, but not among the devices {', '.join(given['devices']) or '(none)'}"
+        for path in given["erase"]
+        if path not in given["devices"]
+    ]
+    if problems:
+        module.fail_json(msg="; ".join(problems) + ". Nothing was changed")
+
+    erased = [path for path, action in actions.items() if action == "erase"]
+    if not module.check_mode:
+        for path in erased:
+            Device(path).erase()
+    after = {path: BLANK if path in erased else content for path, content in before.items()}
+    module.exit_json(
+        changed=bool(erased),
+        content=after,
+        blank=[path for path, content in after.items() if content == BLANK],
+        erased=erased,
+        diff={"before": listing(before), "after": listing(after)},
+    )
+
+
+def listing(content: dict[str, str]) -> str:
+    """Lines for the difference that is shown."""
+    return "".join(f"{path}: {text}\n" for path, text in content.items())
+
+
+if __name__ == "__main__":
+    main()
