@@ -67,7 +67,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="script/test", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=["lint", "unit", "role", "architecture"], help="one kind of test only"
+        "what", nargs="?", choices=["lint", "unit", "lab", "role", "architecture"], help="one kind of test only"
     )
     parser.add_argument("name", nargs="?", help="of the role or architecture")
     parser.add_argument("--all", action="store_true", help="also architectures that passed with the same inputs before")
@@ -83,6 +83,8 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
         return lint()
     if arguments.what == "unit":
         return unit()
+    if arguments.what == "lab":
+        return lab()
     if arguments.what == "role":
         if arguments.name not in role_scenarios():
             raise SystemExit(f"no scenario '{arguments.name}'; there are: {' '.join(role_scenarios())}")
@@ -104,7 +106,7 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
                 # One that never passed is work in progress: said at every run, and run by name or --all.
                 print(f"architecture {name} on Debian {release}: HAS NOT PASSED YET; script/test architecture {name}")
     # The longest first, so that nothing long is left for the end.
-    return [*lint(), *unit(), *due, *(role(name) for name in role_scenarios())]
+    return [*lint(), *unit(), *due, *lab(), *(role(name) for name in role_scenarios())]
 
 
 def lint() -> list[Part]:
@@ -121,6 +123,11 @@ def lint() -> list[Part]:
 def unit() -> list[Part]:
     """Unit tests."""
     return [Part("unit", ["pytest", "-q"])]
+
+
+def lab() -> list[Part]:
+    """Tests of the test hosts themselves; they run beside scenarios, as they make hosts too."""
+    return [Part("lab", ["pytest", "-q", "tests/lab"], scenario=True)]
 
 
 def role(name: str) -> Part:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from . import site
-from .commands import LabError, run
+from .commands import STATE, LabError, run
 from .images import SUITES
 from .labs import Lab, labs
 
@@ -25,6 +25,9 @@ def main() -> int:
     except LabError as problem:
         print(f"lab: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; `down` removes what was made, `up` goes on", file=sys.stderr)
+        return 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -172,18 +175,19 @@ def console(arguments: argparse.Namespace) -> int:
 def down(arguments: argparse.Namespace) -> None:
     """Remove one lab or all; a lab whose making was interrupted has no lab.json, but its name."""
     if arguments.all:
-        for name in sorted({*labs(), *left_behind()}):
+        for name in sorted(left_behind()):
             Lab(name).down()
         return
     Lab(arguments.lab or chosen(arguments).name).down()
 
 
 def left_behind() -> set[str]:
-    """Names of labs that still have containers or networks."""
+    """Names of labs that have anything on this machine: state, containers or networks."""
+    states = [path.name for path in STATE.glob("*")]
     listed = run(["podman", "ps", "--all", "--format", '{{index .Labels "dovecluster.lab"}}']).split()
     networks = json.loads(run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()]))
     labels = [(n.get("labels") or {}).get("dovecluster.lab") for n in networks]
-    return {name for name in [*listed, *labels] if name}
+    return {name for name in [*states, *listed, *labels] if name}
 
 
 if __name__ == "__main__":

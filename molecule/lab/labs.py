@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import json
+import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ BMC_OFFSET = 100  # a host's BMC has the host's fourth octet plus this
 CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_BOOT", "SYS_NICE"]
 OWN_KERNEL_CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_PTRACE"]
 BOOT_SECONDS = 90
+PODMAN_SECONDS = 60
+MARK = "DOVECLUSTER_LAB"  # in the environment of all that `up` starts, by which `down` finds it
+PACKAGES_SECONDS = 300
 
 
 class Lab:
@@ -60,14 +65,18 @@ class Lab:
 
     def up(self, platforms: list[dict[str, Any]], release: str, template: Path | None) -> None:
         """Make all that is missing of the lab: networks, hosts, BMCs and the inventory."""
-        machine.prepare()
+        # Seen by others from now on: the package cache stays while a lab is being made.
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.environ[MARK] = self.name
         with lock():
+            machine.prepare()
             images = {(str(p.get("release", release)), p.get("kernel", "shared")): "" for p in platforms}
             for key in images:
                 images[key] = ensure_image(*key)
         if (self.directory / "lab.json").exists():
             self.data = json.loads((self.directory / "lab.json").read_text())
         else:
+            self.remove()  # what an interrupted run left
             self.plan(platforms, release, template)
         for host in self.data["hosts"]:
             if not self.container_state(host["name"]):
@@ -103,6 +112,7 @@ class Lab:
                 "kernel": platform.get("kernel", "shared"),
                 "memory": platform.get("memory", "768M"),
                 "disks": platform.get("disks", []),
+                "packages": platform.get("packages", []),
                 "groups": platform.get("groups", []),
                 "power": "on",
                 "networks": {},
@@ -165,6 +175,7 @@ class Lab:
         if own:
             argv += ["--security-opt", "seccomp=unconfined", "--systemd=false"]
             argv += ["--tmpfs", "/lab-memory:exec,mode=0700,size=16g", "--env", f"LAB_MEMORY={host['memory']}"]
+            argv += ["--env", f"LAB_PACKAGES={' '.join(host['packages'])}"]
             for index, size in enumerate(host["disks"]):
                 device = f"ubd{'abcdefgh'[index]}{'-shared' if '=' in size else ''}"
                 argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
@@ -206,8 +217,17 @@ class Lab:
         return path
 
     def down(self) -> None:
-        """Remove all of the lab, also what an interrupted run left behind."""
-        self.stop_power_daemon()
+        """Remove all of the lab, and the package cache with the last one."""
+        self.remove()
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        with lock():
+            if not any(STATE.glob("*")):
+                machine.stop_package_cache()
+
+    def remove(self) -> None:
+        """Remove all that runs, also what an interrupted run left behind."""
+        self.end_processes()
         label = f"label=dovecluster.lab={self.name}"
         containers = run(["podman", "ps", "--all", "--quiet", "--filter", label]).split()
         if containers:
@@ -215,10 +235,6 @@ class Lab:
         networks = run(["podman", "network", "ls", "--quiet", "--filter", label]).split()
         if networks:
             run(["podman", "network", "rm", "--force", *networks])
-        if self.directory.exists():
-            shutil.rmtree(self.directory)
-        if not labs():
-            machine.stop_package_cache()
 
     # -- power and cables
 
@@ -338,13 +354,12 @@ class Lab:
     def wait_for_ssh(self, host: dict[str, Any]) -> None:
         """Until the host's ssh answers, or an error with the end of its console."""
         addresses = [p["address"] for p in host["networks"].values() if not p["cut"]]
-        deadline = time.monotonic() + BOOT_SECONDS
+        seconds = BOOT_SECONDS + (PACKAGES_SECONDS if host["packages"] else 0)
+        deadline = time.monotonic() + seconds
         while not any(answers(a) for a in addresses):
             if time.monotonic() > deadline:
                 console = run(["podman", "logs", "--tail", "20", self.container(host["name"])], check=False)
-                raise LabError(
-                    f"{host['name']} did not come up within {BOOT_SECONDS} s; its console ends with:\n{console}"
-                )
+                raise LabError(f"{host['name']} did not come up within {seconds} s; its console ends with:\n{console}")
             time.sleep(0.2)
 
     # -- the daemon behind the BMCs
@@ -352,7 +367,7 @@ class Lab:
     def start_power_daemon(self) -> None:
         """Start the lab's BMCs unless they run."""
         pid_file = self.directory / "power.pid"
-        if pid_file.exists() and Path(f"/proc/{pid_file.read_text()}").exists():
+        if pid_file.exists() and int(pid_file.read_text() or 0) in marked_processes(self.name):
             return
         with (self.directory / "power.log").open("a") as log:
             daemon = subprocess.Popen(
@@ -365,12 +380,28 @@ class Lab:
             )
         pid_file.write_text(str(daemon.pid))
 
-    def stop_power_daemon(self) -> None:
-        """End the BMCs with all their processes."""
-        pid_file = self.directory / "power.pid"
-        if pid_file.exists():
-            run(["pkill", "-KILL", "--session", pid_file.read_text().strip()], check=False)
-            pid_file.unlink()
+    def end_processes(self) -> None:
+        """End the BMCs, and what an interrupted run started. podman may finish, or it would leave halves behind."""
+        patience = time.monotonic() + PODMAN_SECONDS
+        while found := marked_processes(self.name):
+            for pid, name in found.items():
+                if name != "podman" or time.monotonic() > patience:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+        (self.directory / "power.pid").unlink(missing_ok=True)
+
+
+def marked_processes(lab: str) -> dict[int, str]:
+    """Processes that `up` of a lab started, but not those that hold its containers, which go with them."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            name = (process / "comm").read_text().strip()
+            marked = f"{MARK}={lab}".encode() in (process / "environ").read_bytes().split(b"\0")
+            if marked and name != "conmon" and int(process.name) != os.getpid():
+                found[int(process.name)] = name
+    return found
 
 
 def networks_of(platform: dict[str, Any]) -> list[str]:
@@ -379,7 +410,7 @@ def networks_of(platform: dict[str, Any]) -> list[str]:
 
 
 def labs() -> list[str]:
-    """Names of all labs on this machine."""
+    """Names of all labs on this machine that are made."""
     return sorted(p.parent.name for p in STATE.glob("*/lab.json"))
 
 

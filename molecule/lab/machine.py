@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import socket
 import subprocess
 import time
@@ -20,7 +21,7 @@ INOTIFY_INSTANCES = 8192
 
 
 def prepare() -> None:
-    """Make the machine ready: may be called any number of times."""
+    """Make the machine ready: may be called any number of times, by one at a time."""
     if os.geteuid() != 0:
         raise LabError("the lab needs root: run it with sudo")
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -28,6 +29,11 @@ def prepare() -> None:
     wanted = containers_conf(Path("/proc/self/status").read_text(), Path("/sys/fs/cgroup"))
     if not conf.exists() or conf.read_text() != wanted:
         conf.write_text(wanted)
+    # Images are built here, where the next build removes what an interrupted one left.
+    scratch = CACHE / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    os.environ["TMPDIR"] = str(scratch)
     allow_inotify()
     start_package_cache()
 
@@ -85,6 +91,7 @@ def start_package_cache() -> None:
         user=user.pw_uid,
         group=user.pw_gid,
         extra_groups=[],
+        env={"PATH": os.environ["PATH"]},  # it serves all labs, so it has no mark of this one
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
