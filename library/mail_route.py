@@ -66,12 +66,12 @@ before:
   description: Where the user was sent.
   returned: always
   type: dict
-  sample: {backend: be1, host: be1.example.org, address: 192.0.2.31, shard: 17, by: shard}
+  sample: {backend: be1, home: be1, host: be1.example.org, address: 192.0.2.31, shard: 17, by: shard}
 after:
   description: Where the user is sent now; in check mode, where they would be.
   returned: always
   type: dict
-  sample: {backend: be2, host: be2.example.org, address: 192.0.2.32, shard: 17, by: override}
+  sample: {backend: be2, home: be2, host: be2.example.org, address: 192.0.2.32, shard: 17, by: override}
 """
 
 import grp

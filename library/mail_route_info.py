@@ -46,10 +46,11 @@ overrides:
   type: dict
   sample: {anna@example.org: {host: be2.example.org, hostip: 192.0.2.32}}
 routes:
-  description: Where each of O(users) is sent.
+  description: Where each of O(users) is sent. A held user's backend is V(held); C(home) is the one that has the mail.
   returned: always
   type: dict
-  sample: {anna@example.org: {backend: be2, host: be2.example.org, address: 192.0.2.32, shard: 17, by: override}}
+  sample:
+    anna@example.org: {backend: be2, home: be2, host: be2.example.org, address: 192.0.2.32, shard: 17, by: override}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -14,6 +14,10 @@ SHARDS = 256
 HELD_HOST = "held.invalid"
 HELD_ADDRESS = "255.255.255.255"
 HELD = "held"
+# A held user's line says where the user comes from, so that a move that was cut short can be made again. Dovecot
+# ignores it.
+KEPT = "held_from"
+BY_SHARD = "shard"
 
 
 class RouteError(Exception):
@@ -109,24 +113,26 @@ def check_user(user: str) -> str:
 
 
 def route_of(user: str, backends: dict[str, Backend], overrides: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Return where front ends send a user: backend, host, address, and whether a shard or an override says so."""
+    """Return where front ends send a user: backend, host, address, and whether a shard or an override says so.
+
+    A held user has the backend ``held``; `home` is the backend that has the mail all the same.
+    """
     user = check_user(user)
     shard = shard_of(user)
-    fields = overrides.get(user)
-    if fields is None:
-        backend = next(backend for backend in backends.values() if shard in backend.shards)
-        return {
-            "backend": backend.name,
-            "host": backend.host,
-            "address": backend.address,
-            "shard": shard,
-            "by": "shard",
-        }
-    name = HELD if fields["host"] == HELD_HOST else None
-    for backend in backends.values():
-        if backend.host == fields["host"]:
-            name = backend.name
-    return {"backend": name, "host": fields["host"], "address": fields["hostip"], "shard": shard, "by": "override"}
+    by_shard = next(backend for backend in backends.values() if shard in backend.shards)
+    by_host = {backend.host: backend.name for backend in backends.values()}
+    fields = overrides.get(user, {})
+    host = fields.get("host", by_shard.host)
+    kept = fields.get(KEPT, BY_SHARD) if host == HELD_HOST else fields.get("host", BY_SHARD)
+    home = by_shard.name if kept == BY_SHARD else by_host.get(kept)
+    return {
+        "backend": HELD if host == HELD_HOST else home,
+        "home": home,
+        "host": host,
+        "address": fields.get("hostip", by_shard.address),
+        "shard": shard,
+        "by": BY_SHARD if kept == BY_SHARD else "override",
+    }
 
 
 def plan(
@@ -142,7 +148,10 @@ def plan(
         wanted.pop(user, None)
         return wanted
     if state == "held":
-        fields = {"host": HELD_HOST, "hostip": HELD_ADDRESS}
+        if wanted.get(user, {}).get("host") == HELD_HOST:
+            return wanted  # and it still says where from
+        kept = wanted.get(user, {}).get("host", BY_SHARD)
+        fields = {"host": HELD_HOST, "hostip": HELD_ADDRESS, KEPT: kept}
     else:
         assert backend is not None
         fields = {"host": backend.host, "hostip": backend.address}

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 LOGS = ROOT / ".cache" / "test-logs"
@@ -92,19 +93,14 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
     if arguments.what == "architecture":
         if arguments.name not in architectures():
             raise SystemExit(f"no architecture '{arguments.name}'; there are: {' '.join(architectures())}")
-        return [architecture(arguments.name, release) for release in RELEASES]
-    passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        return [part for part, _ in scenarios(arguments.name)]
     due = []
     for name in architectures():
-        for release in RELEASES:
-            before = passed.get(name, {}).get(release, {}).get("inputs")
-            if arguments.all or before not in (None, inputs(name)):
-                due.append(architecture(name, release))
-            elif before:
-                print(f"architecture {name} on Debian {release}: passed with these inputs before, see {RECORD.name}")
+        for part, before in scenarios(name):
+            if arguments.all or before != inputs(name):
+                due.append(part)
             else:
-                # One that never passed is work in progress: said at every run, and run by name or --all.
-                print(f"architecture {name} on Debian {release}: HAS NOT PASSED YET; script/test architecture {name}")
+                print(f"{part.name}: passed with these inputs before, see {RECORD.name}")
     # The longest first, so that nothing long is left for the end.
     return [*lint(), *unit(), *due, *lab(), *(role(name) for name in role_scenarios())]
 
@@ -135,9 +131,18 @@ def role(name: str) -> Part:
     return scenario(f"role {name}", name, {})
 
 
-def architecture(name: str, release: str) -> Part:
-    """An architecture's scenario on one release."""
-    return scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release})
+def scenarios(architecture: str) -> list[tuple[Part, str | None]]:
+    """An architecture's scenarios on each release, each with the inputs it passed with before."""
+    passed = recorded()
+    return [
+        (
+            scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release}),
+            passed.get(name, {}).get(release, {}).get("inputs"),
+        )
+        for name in scenario_names()
+        if architecture_of(name) == architecture
+        for release in RELEASES
+    ]
 
 
 def scenario(title: str, name: str, environment: dict[str, str]) -> Part:
@@ -152,19 +157,30 @@ def scenario(title: str, name: str, environment: dict[str, str]) -> Part:
 
 
 def architectures() -> list[str]:
-    """Every inventory template is an architecture and has a scenario of its name."""
+    """Every inventory template is an architecture."""
     return sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
 
 
+def scenario_names() -> list[str]:
+    """Every scenario."""
+    return sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+def architecture_of(scenario: str) -> str | None:
+    """The architecture of a scenario: it has the architecture's name, or that and a part of its own (dsync_killed)."""
+    names = [name for name in architectures() if scenario == name or scenario.startswith(f"{name}_")]
+    return max(names, key=len, default=None)
+
+
 def role_scenarios() -> list[str]:
-    """Every other scenario."""
-    found = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
-    return [name for name in found if name not in architectures()]
+    """Every scenario that is no architecture's."""
+    return [name for name in scenario_names() if not architecture_of(name)]
 
 
 def inputs(name: str) -> str:
-    """A hash over all files that an architecture's result depends on."""
-    places = [*SETTINGS, *CODE, *CHECKS, f"inventories/{name}", f"molecule/{name}"]
+    """A hash over all files that the result of an architecture's scenarios depends on."""
+    own = [f"molecule/{scenario}" for scenario in scenario_names() if architecture_of(scenario) == name]
+    places = [*SETTINGS, *CODE, *CHECKS, f"inventories/{name}", *own]
     listed = subprocess.run(["git", "ls-files", "-z", *places], cwd=ROOT, capture_output=True, text=True, check=True)
     digest = hashlib.sha256()
     for file in sorted(filter(None, listed.stdout.split("\0"))):
@@ -208,13 +224,19 @@ def execute(part: Part) -> None:
             print("\n".join(f"        {line}" for line in part.log.read_text().splitlines()[-60:]), flush=True)
 
 
+def recorded() -> dict[str, Any]:
+    """The record: for each architecture's scenario and release that passed, its inputs and seconds."""
+    return json.loads(RECORD.read_text()) if RECORD.exists() else {}
+
+
 def record(parts: Sequence[Part]) -> None:
     """Write down the architectures that passed, with what they were made of."""
-    passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    passed = recorded()
     for part in parts:
         if part.passed and part.name.startswith("architecture "):
             _, name, _, release = part.name.split()
-            passed.setdefault(name, {})[release] = {"inputs": inputs(name), "seconds": round(part.seconds)}
+            made_of = inputs(architecture_of(name) or name)
+            passed.setdefault(name, {})[release] = {"inputs": made_of, "seconds": round(part.seconds)}
     if passed:
         RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
 

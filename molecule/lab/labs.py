@@ -181,7 +181,7 @@ class Lab:
                 argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
         else:
             # corosync keeps its connections in /dev/shm, which podman makes too small for a cluster.
-            argv += ["--systemd=always", "--shm-size", "512m"]
+            argv += [*machine.systemd_arguments(self.name, host["name"]), "--shm-size", "512m"]
         run([*argv, image])
         address = next(iter(host["networks"].values()))["address"]
         copies = {
@@ -232,6 +232,7 @@ class Lab:
         containers = run(["podman", "ps", "--all", "--quiet", "--filter", label]).split()
         if containers:
             run(["podman", "rm", "--force", "--time", "0", *containers])
+        machine.remove_cgroups(self.name)
         networks = run(["podman", "network", "ls", "--quiet", "--filter", label]).split()
         if networks:
             run(["podman", "network", "rm", "--force", *networks])

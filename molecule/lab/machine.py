@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .commands import CACHE, LabError, run, say
@@ -18,6 +19,8 @@ CACHE_PORT = 3142
 PROXY = f"http://{CACHE_ADDRESS}:{CACHE_PORT}"
 CAP_SYS_RESOURCE = 24
 INOTIFY_INSTANCES = 8192
+# On machines with version 1 cgroups there is one more hierarchy, of version 2, here.
+UNIFIED = Path("/sys/fs/cgroup/unified")
 
 
 def prepare() -> None:
@@ -63,6 +66,35 @@ def containers_conf(process_status: str, cgroup_root: Path) -> str:
         lines.append('runtime = "runc"')
         lines.append('cgroup_manager = "cgroupfs"')
     return "\n".join(lines) + "\n"
+
+
+def systemd_arguments(lab: str, host: str, unified: Path = UNIFIED) -> list[str]:
+    """Return what podman must be told of a container that boots systemd.
+
+    With version 1 cgroups podman would give it those, and systemd is not told there when a service's last process has
+    ended: now and then a stop would take 90 s. So it gets the hierarchy of version 2, to write in its own part only.
+    """
+    if not unified.is_dir():
+        return ["--systemd=always"]
+    group = f"dovecluster/{lab}/{host}"
+    (unified / group).mkdir(parents=True, exist_ok=True)
+    return [
+        "--systemd=false",  # podman's way, of which the rest is done here
+        *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"),
+        *("--cgroup-parent", f"/{group}"),
+        *("--volume", f"{unified}:/sys/fs/cgroup:ro"),
+        *("--volume", f"{unified}/{group}:/sys/fs/cgroup/{group}:rw"),
+    ]
+
+
+def remove_cgroups(lab: str, unified: Path = UNIFIED) -> None:
+    """Remove what systemd_arguments() made for a lab's hosts, which are gone."""
+    group = unified / "dovecluster" / lab
+    for directory in sorted((group, *group.glob("**/")), reverse=True):
+        with suppress(FileNotFoundError):
+            directory.rmdir()
+    with suppress(OSError):  # others have labs
+        group.parent.rmdir()
 
 
 def start_package_cache() -> None:

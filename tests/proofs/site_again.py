@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -11,12 +12,19 @@ from tests.ledger.holder import Holder
 from .lab import ROOT, Lab, ansible
 from .proof import Proof
 
+PLAIN = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}  # Molecule asks for colours
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
 def playbook(lab: Lab, name: str = "site.yml") -> list[str]:
     """The command that provisions the lab."""
     return [ansible("ansible-playbook"), "-i", lab.info["inventory"], f"playbooks/{name}"]
+
+
+def provision(lab: Lab, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    environment = {**os.environ, **PLAIN}
+    return subprocess.run(playbook(lab), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def recap(text: str) -> dict[str, dict[str, int]]:
@@ -34,7 +42,7 @@ def run(proof: Proof) -> None:
     with proof.writing(rate=0.2):
         start = time.time()
         proof.say("run site.yml")
-        done = subprocess.run(playbook(proof.lab), cwd=ROOT, capture_output=True, text=True)
+        done = provision(proof.lab)
         proof.numbers["site_s"] = round(time.time() - start, 1)
         (proof.folder / "site.log").write_text(done.stdout + done.stderr)
         proof.served(start, time.time())

@@ -13,7 +13,7 @@ import time
 
 from .lab import ROOT
 from .proof import Proof
-from .site_again import playbook, recap
+from .site_again import playbook, provision, recap
 
 KILLS = 5
 LONGEST = 600.0  # seconds that a whole run may take
@@ -40,7 +40,7 @@ def run(proof: Proof) -> None:
     proof.numbers["killed_after_s"] = points
     for wanted in ("converges", "changes nothing"):
         start = time.monotonic()
-        done = subprocess.run(playbook(proof.lab), cwd=ROOT, capture_output=True, text=True, timeout=LONGEST)
+        done = provision(proof.lab, LONGEST)
         (proof.folder / f"{wanted.replace(' ', '-')}.log").write_text(done.stdout + done.stderr)
         proof.numbers[f"{wanted.replace(' ', '_')}_s"] = round(time.monotonic() - start, 1)
         proof.expect(done.returncode == 0, f"the run that {wanted} ended with {done.returncode}: see {proof.folder}")

@@ -264,7 +264,7 @@ class Site:
         self.running = self.most = 0
         self.all_users = []
         config = {"min_interval": 0, "probe_max": 0.02, "retry_min": 0.01, "workers": 2, "sweep_rate": 10**6}
-        self.config = syncd.Config(peers=[], ca="", **(config | settings))
+        self.config = syncd.Config(peers={}, **(config | settings))
         self.peer = syncd.Peer("peer", 12345, self.config, self.sync, self.users, self.probe)
         self.peer.sweep.last = self.peer.clock()  # no sweep unless wanted
 
@@ -288,7 +288,7 @@ class Site:
             raise syncd.LocalDown("refused")
         return self.all_users
 
-    async def probe(self, name, port):
+    async def probe(self, port):
         self.probes += 1
         if not self.alive:
             raise ConnectionRefusedError("refused")
@@ -448,17 +448,11 @@ class TestPeer:
 
 
 def daemon(tmp_path, peers=("p", "q")):
-    config = syncd.Config(
-        peers=[{"name": p} for p in peers], ca="/etc/ssl/certs/ca-certificates.crt", state_dir=str(tmp_path)
-    )
+    config = syncd.Config(peers=dict.fromkeys(peers, 12348), state_dir=str(tmp_path))
     return syncd.Daemon(config, "key")
 
 
 class TestDaemon:
-    @pytest.fixture(autouse=True)
-    def no_ca(self, monkeypatch):
-        monkeypatch.setattr(syncd.ssl, "create_default_context", lambda cafile: None)
-
     def feed(self, made, data):
         class Writer:
             def close(self):

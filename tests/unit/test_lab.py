@@ -32,6 +32,19 @@ def test_missing_capability_gets_lower_limits(tmp_path):
     assert "runc" not in conf
 
 
+def test_systemd_gets_version_2_cgroups_where_podman_gives_version_1(tmp_path):
+    assert machine.systemd_arguments("a", "one", tmp_path / "none") == ["--systemd=always"]
+    arguments = machine.systemd_arguments("a", "one", tmp_path)
+    assert f"{tmp_path}:/sys/fs/cgroup:ro" in arguments
+    machine.systemd_arguments("b", "one", tmp_path)
+    (tmp_path / "dovecluster/a/one/system.slice/ssh.service").mkdir(parents=True)
+    machine.remove_cgroups("a", tmp_path)
+    assert [path.name for path in (tmp_path / "dovecluster").iterdir()] == ["b"]
+    machine.remove_cgroups("b", tmp_path)
+    machine.remove_cgroups("b", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("template", sorted((ROOT / "inventories").iterdir()), ids=lambda path: path.name)
 def test_template_gets_the_labs_addresses(template, tmp_path):
     octets = site.template_octets(template)

@@ -61,6 +61,7 @@ def test_route_by_shard_then_override_then_held_then_shard_again():
     moved = mr.plan(user.upper(), "present", BACKENDS["be1"], {})
     assert mr.route_of(user, BACKENDS, moved) == {
         "backend": "be1",
+        "home": "be1",
         "host": "be1.example.org",
         "address": "192.0.2.31",
         "shard": 0x92,
@@ -70,6 +71,23 @@ def test_route_by_shard_then_override_then_held_then_shard_again():
     held = mr.plan(user, "held", None, moved)
     assert mr.route_of(user, BACKENDS, held)["backend"] == "held"
     assert mr.plan(user, "absent", None, held) == {}
+
+
+@pytest.mark.parametrize(("moved_to", "home", "by"), [(None, "be2", "shard"), ("be1", "be1", "override")])
+def test_a_held_user_has_the_home_of_before(moved_to, home, by):
+    user = "u1@example.org"
+    before = mr.plan(user, "present", BACKENDS[moved_to], {}) if moved_to else {}
+    held = mr.plan(user, "held", None, before)
+    assert mr.plan(user, "held", None, held) == held
+    read_again = mr.parse_overrides(mr.render_overrides(held))
+    found = mr.route_of(user, BACKENDS, read_again)
+    assert (found["backend"], found["home"], found["by"]) == ("held", home, by)
+
+
+def test_an_override_to_a_host_that_is_gone_has_no_home():
+    gone = {"u1@example.org": {"host": "be9.example.org", "hostip": "192.0.2.39"}}
+    found = mr.route_of("u1@example.org", BACKENDS, gone)
+    assert (found["backend"], found["home"], found["host"]) == (None, None, "be9.example.org")
 
 
 @pytest.mark.parametrize("user", ["", "a b", "a:b", "#a"])

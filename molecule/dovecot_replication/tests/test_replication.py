@@ -163,18 +163,44 @@ def test_users_queued_when_the_daemon_is_killed_are_synced(pair, user):
     pair.same(user, ["queued"])
 
 
+TLS = "/etc/ssl/dovecluster"
+ASK = "(printf 'VERSION\\tdoveadm-server\\t1\\t0\\n'; sleep 3)"
+
+
+def tls_client(host):
+    """A command that talks TLS to a node's port for peers."""
+    address = host.ansible.get_variables()["mail_cluster_address"]
+    return f"openssl s_client -quiet -connect {address}:12345 -CAfile {TLS}/ca.pem -verify_return_error"
+
+
+def test_only_peers_are_let_in(pair):
+    """Who has no certificate of a peer's name does not get to the replica instance."""
+    with_own = f"-cert {TLS}/host.pem -key {TLS}/host.key"
+    of_nobody = "-cert /tmp/x.pem -key /tmp/x.key"
+    make = "openssl req -x509 -newkey ed25519 -nodes -keyout /tmp/x.key -out /tmp/x.pem -days 1 -subj /CN=x 2>/dev/null"
+    assert pair.right.run(make).rc == 0
+
+    def answer(asker, certificate):
+        return asker.run(f"{ASK} | timeout 10 {tls_client(pair.left)} {certificate} 2>/dev/null").stdout
+
+    assert answer(pair.right, with_own)
+    assert not answer(pair.right, "")
+    assert not answer(pair.right, of_nobody)
+    assert not answer(pair.left, with_own), "its own name is no peer's"
+
+
 def test_a_peer_that_vanished_holds_nothing(pair):
     """A peer without power closes no connection; its half of a sync and the lock with it must end."""
     address = pair.left.ansible.get_variables()["mail_cluster_address"]
 
     def connections():
-        peer = pair.right.ansible.get_variables()["mail_cluster_address"]
-        return pair.left.run(f"ss -Htn state established src {address}:12345 dst {peer}").stdout
+        """Those of the replica instance, where the lock is held, with the tunnel."""
+        return pair.left.run("ss -Htn state established src 127.0.0.1:12347").stdout
 
     assert not connections()
     link = pair.right.run("ip -o -4 route get %s", address).stdout.split(" dev ")[1].split()[0]
     # Nothing is said for longer than the keepalive takes, and the connection lives on while the peer does.
-    half = f"exec 3<>/dev/tcp/{address}/12345; sleep 60"
+    half = f"sleep 60 | {tls_client(pair.left)} -cert {TLS}/host.pem -key {TLS}/host.key"
     assert pair.right.run("systemd-run --unit=half-a-sync bash -c %s", half).rc == 0
     until(connections)
     time.sleep(15)

@@ -24,7 +24,6 @@ import random
 import signal
 import socket
 import sqlite3
-import ssl
 import sys
 import time
 from collections import deque
@@ -47,8 +46,7 @@ BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 class Config:
     """What /etc/dovecot/syncd.json holds; intervals in seconds."""
 
-    peers: list[dict[str, Any]]
-    ca: str
+    peers: dict[str, int]  # by name, each with the port on the loopback address where the tunnel to it begins
     api_port: int = 12346
     metrics_address: str = "127.0.0.1"
     metrics_port: int = 9901
@@ -360,8 +358,8 @@ class Doveadm:
 
         With the state of the last good sync only what changed since is compared; without, all mailboxes are.
         """
-        # Now and then a sync over TLS stalls for ever in Dovecot 2.4.1, and works when tried again: so the
-        # first attempt waits only a short time for the peer's next word, and each further one twice as long.
+        # Syncs were seen to stall for ever, over Dovecot's own TLS, and worked when tried again: so the first
+        # attempt waits only a short time for the peer's next word, and each further one twice as long.
         stall = min(600, 5 * 2 ** min(attempt, 10))
         parameters = {
             **{"user": user, "destination": [destination], "state": state},
@@ -449,7 +447,7 @@ class Peer:
         config: Config,
         sync: Callable[[str, str, int, str], Awaitable[tuple[str, str]]],
         users: Callable[[], Awaitable[list[str]]],
-        probe: Callable[[str, int], Awaitable[None]],
+        probe: Callable[[int], Awaitable[None]],
         stored_state: Callable[[str, str], str] = lambda peer, user: "",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -558,7 +556,7 @@ class Peer:
         if not attempt and entry.kind == CHANGED:
             state = self.states[user] if user in self.states else self.stored_state(self.name, user)
         try:
-            result, state = await self.sync(user, f"tcps:{self.name}:{self.port}", attempt, state)
+            result, state = await self.sync(user, f"tcp:127.0.0.1:{self.port}", attempt, state)
         except LocalDown as error:
             self.queue.postpone(user, self.clock())
             self._local_down(error)
@@ -593,7 +591,7 @@ class Peer:
         if self.down_since:
             return False
         try:
-            await self.probe(self.name, self.port)
+            await self.probe(self.port)
         except (OSError, TimeoutError) as error:
             if not self.down_since:
                 self.down_since = self.clock()
@@ -607,7 +605,7 @@ class Peer:
     async def _probe(self) -> float:
         """Ask the peer whether it is back; return the seconds until the next question."""
         try:
-            await self.probe(self.name, self.port)
+            await self.probe(self.port)
         except (OSError, TimeoutError) as error:
             self.error = str(error) or "timed out"
             self._probes += 1
@@ -704,12 +702,17 @@ def metrics(peers: list[Peer], events: int, bad_events: int) -> str:
 # ── the daemon ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def probe_tls(context: ssl.SSLContext, name: str, port: int) -> None:
-    """Make a verified TLS connection to a peer's replica instance, or raise OSError or TimeoutError."""
-    # The handshake is made by one of its worker processes, not by the listener: who answers it can work.
+async def greet(port: int) -> None:
+    """Have a peer's replica instance answer through the tunnel, or raise OSError or TimeoutError."""
+    # One of its worker processes answers, not the listener: who answers can work.
     async with asyncio.timeout(5):
-        _, writer = await asyncio.open_connection(name, port, ssl=context)
-        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(b"VERSION\tdoveadm-server\t1\t0\n")
+            if not await reader.readline():
+                raise ConnectionError("no answer through the tunnel")
+        finally:
+            writer.close()
 
 
 class Daemon:
@@ -720,14 +723,9 @@ class Daemon:
         self.config = config
         self.store = Store(f"{config.state_dir}/queue.db")
         doveadm = Doveadm(config.api_port, key, config.sync_timeout)
-        context = ssl.create_default_context(cafile=config.ca)
-
-        async def probe(name: str, port: int) -> None:
-            await probe_tls(context, name, port)
-
         self.peers = [
-            Peer(p["name"], p.get("port", 12345), config, doveadm.sync, doveadm.users, probe, self.store.state)
-            for p in config.peers
+            Peer(name, port, config, doveadm.sync, doveadm.users, greet, self.store.state)
+            for name, port in config.peers.items()
         ]
         self.events = 0
         self.bad_events = 0
