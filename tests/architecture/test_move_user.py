@@ -10,7 +10,8 @@ from tests.ledger.checker import fetch_user
 from tests.ledger.front import FAILURES
 from tests.proofs.lab import ROOT, ansible, wait_for
 
-testinfra_hosts = ["ansible://front_ends[0]"]
+# One host: the test is about the cluster.
+testinfra_hosts = ["ansible://quorum"]
 
 
 def start(lab, user, backend):
