@@ -49,7 +49,7 @@ class Part:
 
 
 def main() -> int:
-    """Choose the parts, run them, print the summary, renew the record."""
+    """Choose the parts, run them, print the summary."""
     arguments = parse()
     parts = choose(arguments)
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,6 @@ def main() -> int:
             execute(part)
     with concurrent.futures.ThreadPoolExecutor(slots()) as pool:
         list(pool.map(execute, [part for part in parts if part.scenario]))
-    record(parts)
     return summary(parts, time.monotonic() - started)
 
 
@@ -203,7 +202,7 @@ PRINTING = threading.Lock()
 
 
 def execute(part: Part) -> None:
-    """Run a part with its output in its log; print a line when it starts and when it ends."""
+    """Run a part with its output in its log; print a line when it starts and when it ends; keep the record."""
     with PRINTING:
         print(f"  ....  {part.name}", flush=True)
     started = time.monotonic()
@@ -220,6 +219,7 @@ def execute(part: Part) -> None:
     part.passed = done.returncode == 0
     with PRINTING:
         print(f"  {'ok  ' if part.passed else 'FAIL'}  {part.name} ({part.seconds:.0f} s)", flush=True)
+        record(part)
         if not part.passed:
             print("\n".join(f"        {line}" for line in part.log.read_text().splitlines()[-60:]), flush=True)
 
@@ -229,16 +229,15 @@ def recorded() -> dict[str, Any]:
     return json.loads(RECORD.read_text()) if RECORD.exists() else {}
 
 
-def record(parts: Sequence[Part]) -> None:
-    """Write down the architectures that passed, with what they were made of."""
+def record(part: Part) -> None:
+    """Write down an architecture's scenario that passed, with what it was made of."""
+    if not part.passed or not part.name.startswith("architecture "):
+        return
+    _, name, _, release = part.name.split()
     passed = recorded()
-    for part in parts:
-        if part.passed and part.name.startswith("architecture "):
-            _, name, _, release = part.name.split()
-            made_of = inputs(architecture_of(name) or name)
-            passed.setdefault(name, {})[release] = {"inputs": made_of, "seconds": round(part.seconds)}
-    if passed:
-        RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
+    made_of = inputs(architecture_of(name) or name)
+    passed.setdefault(name, {})[release] = {"inputs": made_of, "seconds": round(part.seconds)}
+    RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
 
 
 def role_table(part: Part) -> list[str]:

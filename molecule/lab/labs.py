@@ -170,12 +170,13 @@ class Lab:
         argv += ["--label", f"dovecluster.lab={self.name}", "--no-hosts"]
         for network, port in host["networks"].items():
             podman_name = self.data["networks"][network]["podman"]
-            argv += ["--network", f"{podman_name}:ip={port['address']},interface_name={port['interface']}"]
+            options = f"ip={port['address']},mac={hardware_address(port['address'])},interface_name={port['interface']}"
+            argv += ["--network", f"{podman_name}:{options}"]
         argv += ["--cap-add", ",".join(OWN_KERNEL_CAPABILITIES if own else CAPABILITIES)]
         if own:
             argv += ["--security-opt", "seccomp=unconfined", "--systemd=false"]
             argv += ["--tmpfs", "/lab-memory:exec,mode=0700,size=16g", "--env", f"LAB_MEMORY={host['memory']}"]
-            argv += ["--env", f"LAB_PACKAGES={' '.join(host['packages'])}"]
+            argv += ["--env", f"LAB_PACKAGES={' '.join(host['packages'])}", "--env", f"LAB_NAME={self.name}"]
             for index, size in enumerate(host["disks"]):
                 device = f"ubd{'abcdefgh'[index]}{'-shared' if '=' in size else ''}"
                 argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
@@ -403,6 +404,11 @@ def marked_processes(lab: str) -> dict[int, str]:
             if marked and name != "conmon" and int(process.name) != os.getpid():
                 found[int(process.name)] = name
     return found
+
+
+def hardware_address(address: str) -> str:
+    """A port's MAC address: the same after a power loss, as a machine's is, so that its neighbours find it at once."""
+    return ":".join(f"{octet:02x}" for octet in (0x02, 0xDC, *ipaddress.IPv4Address(address).packed))
 
 
 def networks_of(platform: dict[str, Any]) -> list[str]:

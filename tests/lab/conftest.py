@@ -56,11 +56,12 @@ class Lab:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                marked = f"DOVECLUSTER_LAB={self.name}\0".encode() in (process / "environ").read_bytes()
+                environment = (process / "environ").read_bytes()
             except OSError:
                 continue  # it has ended
-            # Also by the name of the host it runs: a host's kernel has it on its command line.
-            if marked or f" {self.name}-" in words or f"hostname={self.name}" in words:
+            # The second one is of the programs in a host with its own kernel.
+            marked = any(f"{mark}={self.name}\0".encode() in environment for mark in ("DOVECLUSTER_LAB", "LAB_NAME"))
+            if marked or f" {self.name}-" in words:
                 found.append(f"process {process.name} {words[:100]}")
         return found
 

@@ -108,15 +108,16 @@ def test_disks_own_and_shared(lab):
 
 
 def test_power_loss_keeps_what_was_synced_and_nothing_else(lab):
-    """A crash is a real one: the page cache of the host's own kernel is gone, for its root and for its disks."""
+    """A crash is a real one: the page cache of the host's own kernel is gone for its disks.
+
+    Its root is a folder of the machine, where a file is as safe as synced once it is closed.
+    """
     places = ["/root", "/mnt"]
 
     def write(host):
         lab.ssh(host, "; ".join(f"echo kept > {p}/synced && sync {p}/synced {p}" for p in places))
         # Written, and readable, but not synced; lost as the power goes within a second or two.
-        lab.ssh(
-            host, "sync; " + "; ".join(f"dd if=/dev/zero of={p}/unsynced bs=1M count=4 status=none" for p in places)
-        )
+        lab.ssh(host, "sync; dd if=/dev/zero of=/mnt/unsynced bs=1M count=4 status=none; cat /mnt/unsynced | wc -c")
         lab.run("kill", host)
 
     each(OWN, write)
@@ -126,15 +127,12 @@ def test_power_loss_keeps_what_was_synced_and_nothing_else(lab):
 
     def left(host):
         lab.ssh(host, "mount /dev/ubda /mnt")
-        found = lab.ssh(
-            host, "for p in /root /mnt; do cat $p/synced; du -k $p/unsynced 2>/dev/null | cut -f1; done; cat /mnt/name"
-        )
+        found = lab.ssh(host, "cat /root/synced /mnt/synced; du -k /mnt/unsynced 2>/dev/null | cut -f1; cat /mnt/name")
         return found.split()
 
     for host, found in each(OWN, left).items():
         assert found.count("kept") == 2 and found[-1] == host
-        sizes = [int(word) for word in found if word.isdigit()]
-        assert all(size < 4096 for size in sizes), f"{host}: all unsynced data survived: {found}"
+        assert "4096" not in found, f"{host}: all unsynced data survived: {found}"
 
 
 def test_power_of_a_host_with_the_shared_kernel(lab):
@@ -251,7 +249,6 @@ MOMENTS = {
     "first network": "network",
     "first host": "container",
     "last host": "container lab-cut-two",
-    "booting": "lab-reboot",
 }
 
 

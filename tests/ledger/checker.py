@@ -13,7 +13,7 @@ from typing import Any
 from module_utils.mail_clients import Imap
 
 from .front import FAILURES, Front, User, close
-from .journal import ACKNOWLEDGED, Mail
+from .journal import ACKNOWLEDGED, MERGING, Mail
 
 KEPT_FLAGS = {"\\Flagged", "\\Answered", "\\Seen", "\\Deleted", "\\Draft"}
 LEDGER_ID = re.compile(r"<([0-9a-f]{8})\.[0-9a-f]{12}\.(?:imap|smtp)@ledger\.invalid>")
@@ -33,7 +33,7 @@ class Copy:
 
 @dataclass
 class Report:
-    """What the comparison found. Everything but the counts and `redelivered` must be empty."""
+    """What the comparison found. Everything but the counts, `redelivered` and `undone` must be empty."""
 
     imap: int = 0  # acknowledged, for each path
     smtp: int = 0
@@ -50,6 +50,8 @@ class Report:
     # The MTA delivered twice, as it must when the answer to the first delivery was lost (RFC 5321, 6.1):
     # the copies carry different LMTP ids. Copies with one id were made by the store, and are duplicates.
     redelivered: list[dict[str, Any]] = field(default_factory=list)
+    # Changes made while replicas were merged that had both taken mail: of these dsync may undo some.
+    undone: list[dict[str, Any]] = field(default_factory=list)
 
     FAULTS = ("lost", "duplicate", "resurrected", "unexpected", "wrong_folder", "wrong_flags")
 
@@ -72,7 +74,7 @@ class Report:
     def table(self) -> str:
         """Return the counts for people, and the first few of each fault."""
         verdict = ["every acknowledged mail is where it must be", "FAILED", "NOTHING COUNTED"][self.status]
-        names = ("imap", "smtp", "expunged", "uncertain", "found", "foreign", *self.FAULTS, "redelivered")
+        names = ("imap", "smtp", "expunged", "uncertain", "found", "foreign", *self.FAULTS, "redelivered", "undone")
         rows = []
         for name in names:
             value = getattr(self, name)
@@ -109,6 +111,13 @@ def _compare_one(report: Report, mail: Mail, copies: list[Copy]) -> None:
     report.uncertain += mail.uncertain
     what = {"id": mail.id, "user": mail.user, "path": mail.path, "acknowledged": mail.acknowledged}
     where = [copy.folder for copy in copies]
+    flags = set().union(*(copy.flags for copy in copies)) & KEPT_FLAGS
+    if mail.change_state == MERGING:
+        if not copies and mail.change != "expunge":
+            report.lost.append({**what, "folder": sorted(mail.folders)})
+        elif where != ([] if mail.change == "expunge" else [mail.moved_to or mail.folder]) or flags != mail.flags:
+            report.undone.append({**what, "change": mail.change, "folder": where})
+        return
     if not copies:
         if mail.must_exist:
             report.lost.append({**what, "folder": sorted(mail.folders)})
@@ -123,7 +132,6 @@ def _compare_one(report: Report, mail: Mail, copies: list[Copy]) -> None:
         (report.redelivered if again else report.duplicate).append({**what, "folder": where})
     if not set(where) <= mail.folders:
         report.wrong_folder.append({**what, "folder": where, "wanted": sorted(mail.folders)})
-    flags = set().union(*(copy.flags for copy in copies)) & KEPT_FLAGS
     if mail.flags_known and flags != mail.flags:
         report.wrong_flags.append({**what, "flags": sorted(flags), "wanted": sorted(mail.flags)})
 

@@ -14,6 +14,7 @@ ACKNOWLEDGED = "acknowledged"  # the server said it is done
 REFUSED = "refused"  # the server said it is not done
 SENT = "sent"  # about to ask; without a later line nobody knows the outcome
 UNCERTAIN = "uncertain"  # the connection died before the answer
+MERGING = "merging"  # done, while replicas were merged that had both taken mail: such a change may come undone
 
 
 class Journal:

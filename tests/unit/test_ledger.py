@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.ledger import __main__ as cli
-from tests.ledger.checker import Copy, compare, difference, loss_window, parse_doveadm, parse_fetch
-from tests.ledger.journal import ACKNOWLEDGED, REFUSED, SENT, UNCERTAIN, Journal, mails, read, stalls
+from tests.ledger.checker import Copy, Report, compare, difference, loss_window, parse_doveadm, parse_fetch
+from tests.ledger.journal import ACKNOWLEDGED, MERGING, REFUSED, SENT, UNCERTAIN, Journal, mails, read, stalls
 
 USER = "u1@example.org"
 RUN = "aaff4e9b"
@@ -203,6 +204,26 @@ def test_mail_on_its_way_to_another_folder_is_not_in_the_loss_window() -> None:
     later = loss_window(mails([deliver(3), {**moved, "at": 105.0}]), [], killed=104.5)
     earlier = loss_window(mails([deliver(3), {**moved, "at": 104.0}]), [], killed=104.5)
     assert (later["missing"], earlier["missing"]) == (0, 1)
+
+
+def test_a_change_while_replicas_were_merged_may_be_undone_but_no_mail_lost() -> None:
+    def merging(kind: str, *copies: Copy) -> Report:
+        wanted = mails([deliver(1), change(kind, 1, flags=[], **({"to": "x"} if kind == "move" else {}))])
+        next(iter(wanted.values())).change_state = MERGING
+        return compare(wanted, copies)
+
+    stayed = copy(1)
+    moved = replace(stayed, folder="x")
+    for kind, copies, undone in [
+        ("expunge", [], 0),
+        ("expunge", [stayed], 1),
+        ("move", [moved], 0),
+        ("move", [stayed, moved], 1),
+        ("flag", [stayed], 0),
+    ]:
+        report = merging(kind, *copies)
+        assert (report.faults, len(report.undone)) == (0, undone), kind
+    assert [len(merging(kind).lost) for kind in ("expunge", "move", "flag")] == [0, 1, 1]
 
 
 def test_stalls() -> None:
