@@ -105,7 +105,10 @@ class Lab:
     def inventory(self) -> dict[str, Any]:
         """The inventory as Ansible sees it."""
         argv = [ansible("ansible-inventory"), "-i", self.info["inventory"], "--list"]
-        return json.loads(subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise ProofError(f"ansible-inventory ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+        return json.loads(done.stdout)
 
     def variables(self, host: str) -> dict[str, Any]:
         """The variables of one host."""

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tests.ledger.checker import Report, check, compare, difference
+from tests.ledger.front import Front
 from tests.ledger.journal import ACKNOWLEDGED, MERGING, SENT, Journal, Mail, mails, read, stalls
 from tests.ledger.writer import Writer
 
@@ -34,10 +36,14 @@ class Proof:
         """Make a folder for the ledger, kept when something goes wrong."""
         self.folder = Path(tempfile.mkdtemp(prefix=f"proof-{self.name}-"))
         self.path = self.folder / "ledger"
-        self.front = self.lab.front()
         self.journal = Journal(self.path)
         # Since when both sides took mail for the same users, and when they met again; no such time as a rule.
         self.apart, self.met = float("inf"), float("inf")
+
+    @cached_property
+    def front(self) -> Front:
+        """The front door; its CA exists once the site is provisioned."""
+        return self.lab.front()
 
     def say(self, text: str) -> None:
         """Show progress."""
