@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from .commands import LabError, run
 from .labs import Lab
 
 POLL_SECONDS = 1
+# From power to boot. A machine takes longer; without it a fenced node was back before its peer had taken over.
+FIRMWARE_SECONDS = 15
 
 
 class HostBmc(Bmc):
@@ -44,9 +45,8 @@ class HostBmc(Bmc):
         return 0
 
     def power_on(self) -> int:
-        """Give power again; the host boots while the BMC answers."""
+        """Give power again; boot() sees it."""
         self.lab.set_power(self.host_name, "on")
-        threading.Thread(target=self.lab.start, args=(self.host_name,)).start()
         return 0
 
     def power_reset(self) -> int:
@@ -82,10 +82,11 @@ def add_addresses(lab: Lab) -> None:
             run(["ip", "address", "add", address, "dev", network["bridge"]])
 
 
-def keep_running(lab: Lab, processes: dict[str, str]) -> None:
-    """Start hosts again that went down by themselves: this is what a reboot looks like from outside.
+def boot(lab: Lab, processes: dict[str, str], since: dict[str, float]) -> None:
+    """Start hosts that have power and do not run: the BMC gave it again, or they rebooted themselves.
 
     processes has the process of each host that was seen running. While it lives nobody asks podman, which is slow.
+    since has when a host was first seen with power and not running, in seconds of the monotonic clock.
     """
     for host in lab.data["hosts"]:
         name = host["name"]
@@ -95,8 +96,10 @@ def keep_running(lab: Lab, processes: dict[str, str]) -> None:
         inspect = ["podman", "container", "inspect", "--format", "{{.State.Status}} {{.State.Pid}} {{.State.ExitCode}}"]
         status, process, code = run([*inspect, current.container(name)]).split()
         processes[name] = process if status == "running" else ""
-        if current.host(name)["power"] == "on" and status == "exited":
-            print(f"{name} went down by itself (exit code {code}): starting it again", flush=True)
+        if current.host(name)["power"] != "on" or status != "exited":
+            since.pop(name, None)
+        elif time.monotonic() - since.setdefault(name, time.monotonic()) >= FIRMWARE_SECONDS:
+            print(f"{name} has power again, or went down by itself (exit code {code}): starting it", flush=True)
             current.start(name)
 
 
@@ -111,12 +114,13 @@ def main() -> None:
             HostBmc(lab, host).listen()
             os._exit(1)
     processes: dict[str, str] = {}
+    since: dict[str, float] = {}
     while True:
         time.sleep(POLL_SECONDS)
         try:
             if hosts:
                 add_addresses(lab)
-            keep_running(lab, processes)
+            boot(lab, processes, since)
         except (LabError, OSError, subprocess.SubprocessError) as problem:
             print(problem, flush=True)
 
