@@ -34,7 +34,8 @@ def prepare() -> None:
         conf.write_text(wanted)
     # Images are built here, where the next build removes what an interrupted one left.
     scratch = CACHE / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
+    if scratch.exists():
+        shutil.rmtree(scratch)
     scratch.mkdir()
     os.environ["TMPDIR"] = str(scratch)
     allow_inotify()

@@ -105,7 +105,7 @@ def run(proof: Proof) -> None:
             proof.say("plug the cable in")
             # The side that was cut off took mail until it was fenced. dsync gives what was stored on both sides since
             # then new UIDs, and a client that changes such a mail at that moment changes the old one.
-            proof.apart, proof.met = cut, time.time()
+            proof.parted, proof.apart, proof.met = on_it, cut, time.time()
             lab.join(cut_off, "cluster")
         _power_on(lab, cut_off)
         proof.whole()

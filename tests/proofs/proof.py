@@ -37,7 +37,8 @@ class Proof:
         self.folder = Path(tempfile.mkdtemp(prefix=f"proof-{self.name}-"))
         self.path = self.folder / "ledger"
         self.journal = Journal(self.path)
-        # Since when both sides took mail for the same users, and when they met again; no such time as a rule.
+        # Users for whom two sides took mail, since when, and when they met again; nobody as a rule.
+        self.parted: set[str] = set()
         self.apart, self.met = float("inf"), float("inf")
 
     @cached_property
@@ -83,7 +84,8 @@ class Proof:
         """The wanted end of each mail so far."""
         found = mails(self.entries())
         for mail in found.values():
-            if (mail.acknowledged or 0) >= self.apart and (mail.change_acknowledged or 0) >= self.met:
+            taken_apart = mail.user in self.parted and (mail.acknowledged or 0) >= self.apart
+            if taken_apart and (mail.change_acknowledged or 0) >= self.met:
                 mail.change_state = MERGING
         return found
 

@@ -199,7 +199,8 @@ def test_a_peer_that_vanished_holds_nothing(pair):
 
     assert not connections()
     link = pair.right.run("ip -o -4 route get %s", address).stdout.split(" dev ")[1].split()[0]
-    # Nothing is said for longer than the keepalive takes, and the connection lives on while the peer does.
+    # Nothing is said for longer than the keepalive takes, and the connection lives on while the peer does. The sleep
+    # keeps openssl's input open; if openssl fails there is no connection, and the next lines say so.
     half = f"sleep 60 | {tls_client(pair.left)} -cert {TLS}/host.pem -key {TLS}/host.key"
     assert pair.right.run("systemd-run --unit=half-a-sync bash -c %s", half).rc == 0
     until(connections)
