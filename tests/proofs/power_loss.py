@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -23,7 +24,9 @@ def run(proof: Proof) -> None:
 
     with proof.writing():
         status: list[str] = []
+        uid = 0
         if lab.replicated:
+            uid = _next_uid(proof, survivors[0], on_victim)
             watcher = lab.synced(victim)
             reader = threading.Thread(target=lambda: status.extend(watcher.stdout or []), daemon=True)
             reader.start()
@@ -42,6 +45,9 @@ def run(proof: Proof) -> None:
         )
         proof.numbers["started_s"] = round(time.time() - killed, 1)
         if lab.replicated:
+            # UIDs that the victim gave out last, unseen, are not given out again.
+            gap = _next_uid(proof, survivors[0], on_victim) - uid
+            proof.expect(gap > 10_000, f"{survivors[0]} goes on only {gap} UIDs later")
             _window(proof, survivors[0], killed, "".join(status), on_victim)
         failover = proof.back(killed, lambda user, path: user in on_victim and path == "imap")
         proof.numbers["failover_s"] = round(failover, 1)
@@ -55,6 +61,13 @@ def run(proof: Proof) -> None:
         proof.whole()
         time.sleep(5)
     proof.count()
+
+
+def _next_uid(proof: Proof, node: str, users: set[str]) -> int:
+    """Return the lowest next UID that a node's replica has for the users' INBOXes."""
+    command = "doveadm -c /etc/dovecot/replica.conf -f json mailbox status -A uidnext INBOX"
+    rows = json.loads(proof.lab.ssh(node, command))
+    return min(int(row["uidnext"]) for row in rows if row["username"] in users)
 
 
 def _window(proof: Proof, survivor: str, killed: float, status: str, on_victim: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.proofs.cluster_network import twice
+from tests.proofs.cluster_network import running_since, twice
 from tests.proofs.lab import QUEUE_DELAY, parse_synced
 from tests.proofs.site_again import recap
 
@@ -48,3 +48,10 @@ def test_nothing_is_known_of_the_time_in_which_a_node_did_not_answer() -> None:
     gone = [(1.0, {"be1"}), (1.1, {"be1"}), (60.0, {"be1"}), (60.1, {"be1"})]
     there = [(float(t), {"be1"}) for t in range(10, 50)]
     assert not twice({"mail1": gone, "mail2": there}, ["be1"])
+
+
+def test_a_backend_runs_since_the_first_look_of_the_last_stretch() -> None:
+    looks = [(1.0, {"be1"}), (2.0, set[str]()), (3.0, {"be1"}), (4.0, {"be1", "be2"})]
+    assert running_since(looks, "be1") == 3.0
+    assert running_since(looks[:2], "be1") is None
+    assert running_since([], "be1") is None

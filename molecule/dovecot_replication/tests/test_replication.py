@@ -192,25 +192,62 @@ def test_only_peers_are_let_in(pair):
 def test_a_peer_that_vanished_holds_nothing(pair):
     """A peer without power closes no connection; its half of a sync and the lock with it must end."""
     address = pair.left.ansible.get_variables()["mail_cluster_address"]
+    peer = pair.right.ansible.get_variables()["mail_cluster_address"]
 
     def connections():
         """Those of the replica instance, where the lock is held, with the tunnel."""
-        return pair.left.run("ss -Htn state established src 127.0.0.1:12347").stdout
+        return len(pair.left.run("ss -Htn state established src 127.0.0.1:12347").stdout.splitlines())
+
+    def device(host, other):
+        return host.run("ip -o -4 route get %s", other).stdout.split(" dev ")[1].split()[0]
 
     assert not connections()
-    link = pair.right.run("ip -o -4 route get %s", address).stdout.split(" dev ")[1].split()[0]
-    # Nothing is said for longer than the keepalive takes, and the connection lives on while the peer does. The sleep
-    # keeps openssl's input open; if openssl fails there is no connection, and the next lines say so.
-    half = f"sleep 60 | {tls_client(pair.left)} -cert {TLS}/host.pem -key {TLS}/host.key"
-    assert pair.right.run("systemd-run --unit=half-a-sync bash -c %s", half).rc == 0
-    until(connections)
-    time.sleep(15)
-    assert connections()
+    link, own_link = device(pair.right, address), device(pair.left, peer)
+    # One says nothing, the other one is about to. If openssl fails there is no connection, and the next lines say so.
+    client = f"{tls_client(pair.left)} -cert {TLS}/host.pem -key {TLS}/host.key"
+    halves = {"quiet": f"sleep 120 | {client}", "talking": f"mkfifo /tmp/talk; {client} <>/tmp/talk"}
+    for name, command in halves.items():
+        assert pair.right.run(f"systemd-run --unit=half-a-sync-{name} bash -c %s", command).rc == 0
+    until(lambda: connections() == 2)
+    time.sleep(15)  # longer than the keepalive takes: both live on while the peer does
+    assert connections() == 2
     try:
+        # What is asked comes in, and the answer gets nowhere: data is under way when the peer is gone.
+        assert pair.left.run(f"ip neigh replace {peer} lladdr 02:00:00:00:00:01 dev {own_link} nud permanent").rc == 0
+        assert pair.right.run("printf 'VERSION\\tdoveadm-server\\t1\\t0\\n' > /tmp/talk").rc == 0
+        until(lambda: "timer:(on," in pair.left.run(f"ss -Htno state established src {address}:12345").stdout, 10)
         assert pair.right.run(f"ip link set {link} down").rc == 0
-        until(lambda: not connections(), 30)
+        until(lambda: connections() == 1, 30)
+        until(lambda: not connections(), 75)
     finally:
-        pair.right.run(f"ip link set {link} up; systemctl stop half-a-sync")
+        pair.left.run(f"ip neigh del {peer} dev {own_link}")
+        pair.right.run(f"ip link set {link} up; systemctl stop 'half-a-sync-*'; rm /tmp/talk")
+
+
+def test_a_node_that_is_left_alone_leaves_a_gap_in_uids(pair, user):
+    """UIDs that a dead node gave out last, and nobody knows of, are not given out again.
+
+    There is no cluster here: its answer is made up. The proofs of the architecture have the real one.
+    """
+
+    def uidnext():
+        status = pair.left.run("doveadm -c /etc/dovecot/replica.conf mailbox status -u %s uidnext INBOX", user)
+        return int(status.stdout.split("uidnext=")[1])
+
+    def restart(partition):
+        answer = f"printf '#!/bin/sh\\necho {partition}\\n' > /usr/sbin/crm_node && chmod 755 /usr/sbin/crm_node"
+        assert pair.left.run(answer).rc == 0
+        assert pair.left.run("systemctl restart dovecot-backend@be1.service").rc == 0
+        assert pair.left.run("rm /usr/sbin/crm_node").rc == 0
+
+    pair.append(pair.left, user, "before")
+    before = uidnext()
+    restart("left right")
+    assert uidnext() == before
+    restart("left")
+    assert uidnext() >= before + 100_000
+    pair.append(pair.left, user, "after")
+    pair.same(user, ["before", "after"])
 
 
 def test_status_and_metrics(pair, user):

@@ -41,7 +41,7 @@ def queue_memory(users: int) -> str:
 
     syncd = load()
     with tempfile.TemporaryDirectory() as folder:
-        config = syncd.Config(peers=[{"name": "peer"}], ca="/etc/ssl/dovecluster/ca.pem", state_dir=folder)
+        config = syncd.Config(peers={"peer": 12348}, state_dir=folder)
         daemon = syncd.Daemon(config, "key")
         peer = daemon.peers[0]
         began = time.monotonic()
