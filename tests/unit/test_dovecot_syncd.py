@@ -199,8 +199,8 @@ class TestStore:
         path = str(tmp_path / "queue.db")
         store = syncd.Store(path)
         assert not store.clean  # never ran: sweep
-        store.write([("p", "a", CHANGED, 100.0), ("p", "b", SWEPT, 101.0), ("q", "a", CHANGED, 1.0)], [])
-        store.write([("p", "b", None, 0.0)], [])
+        store.write([("p", "a", CHANGED, 100.0), ("p", "b", SWEPT, 101.0), ("q", "a", CHANGED, 1.0)])
+        store.write([("p", "b", None, 0.0)])
         store.db.close()  # a kill
         store = syncd.Store(path)
         assert store.load("p") == [("a", CHANGED, 100.0)]
@@ -395,7 +395,6 @@ class TestPeer:
 
     def test_a_sync_begins_with_the_state_of_the_last_good_one(self):
         site = Site()
-        site.peer.stored_state = lambda peer, user: f"{peer} {user} stored"
         site.results["a"] = [OK, OK, FAILED]
 
         async def story():
@@ -407,8 +406,28 @@ class TestPeer:
             await site.until(lambda: len(site.calls) == 5 and not len(site.peer.queue))
 
         site.play(story)
-        # From the store, from the sync before, the same again but it fails; then, and for a sweep, without.
-        assert site.begun_with == ["peer a stored", "a 1", "a 2", "", ""]
+        # Without; from the sync before; the same again, but it fails; then, and for a sweep, without.
+        assert site.begun_with == ["", "a 1", "a 2", "", ""]
+
+    @pytest.mark.parametrize("result", [OK, AGAIN])
+    def test_a_state_is_not_used_when_mail_may_have_got_to_the_peer_since(self, result):
+        site = Site()
+        site.results["a"] = [result]
+        site.peer.clock = lambda: site.now
+
+        async def story():
+            site.add("a")
+            await site.until(lambda: site.calls and not site.peer.queue.running)
+            site.now += syncd.STATE_SECONDS + 1 if result == OK else 0.5
+            site.add("a")
+            await site.until(lambda: len(site.calls) == 2 and not site.peer.queue.running)
+
+        site.play(story)
+        assert site.begun_with == ["", ""]
+        assert list(site.peer.states) == ["a"]
+        site.now += syncd.STATE_SECONDS
+        site.peer.forget()
+        assert site.peer.states == {}
 
     def test_changes_do_not_wait_for_the_list_of_users(self):
         site = Site()
@@ -484,15 +503,6 @@ class TestDaemon:
         made.store.close()
         again = daemon(tmp_path)
         assert not again.peers[0].sweep.wanted and again.peers[0].sweep.last == 1e12
-
-    def test_states_outlive_the_daemon(self, tmp_path):
-        first = daemon(tmp_path)
-        first.peers[0].states["x"] = "state of x"
-        asyncio.run(first.flush())
-        assert first.peers[0].states == {}
-        second = daemon(tmp_path)
-        assert second.peers[0].stored_state("p", "x") == "state of x"
-        assert second.peers[1].stored_state("q", "x") == ""
 
     def test_synced_users_leave_the_store(self, tmp_path):
         made = daemon(tmp_path)

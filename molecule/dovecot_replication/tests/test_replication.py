@@ -138,6 +138,23 @@ def test_peer_away_and_back_merges_without_duplicates_or_resurrection(pair, user
     until(lambda: merged(pair.left) and merged(pair.right), 120)
 
 
+@pytest.mark.parametrize("pair", ["13"], indirect=True)
+def test_mail_that_the_peer_brought_and_this_side_expunged_stays_gone(pair, user):
+    """A user goes to the peer and comes back: the daemon must not begin where its own last sync ended."""
+    pair.append(pair.left, user, "here")
+    pair.same(user, ["here"])
+    time.sleep(6)  # nobody can serve a user here, there and here again in less time than the daemon keeps dsync's state
+    pair.append(pair.right, user, "there")
+    pair.same(user, ["here", "there"])
+    imap = pair.login(pair.left, user)
+    imap.store("1", "+FLAGS", "(\\Flagged)")
+    imap.store("2", "+FLAGS", "(\\Deleted)")
+    imap.expunge()
+    imap.logout()
+    until(lambda: pair.mails(pair.right, user) == [("here", True)])
+    assert pair.mails(pair.left, user) == [("here", True)]
+
+
 def test_events_arrive_after_the_daemon_restarted(pair, user):
     if pair.release == "13":
         assert pair.left.run("systemctl restart dovecot-syncd.service").rc == 0

@@ -37,6 +37,7 @@ log = logging.getLogger("dovecot-syncd")
 CHANGED, SWEPT = "changed", "swept"  # why a user is queued: the classes in metrics
 OK, AGAIN, FAILED, UNKNOWN = "ok", "again", "failed", "unknown"  # what became of a sync
 EX_AGAIN, EX_NOUSER = 2, 67  # doveadm's exit codes: changed meanwhile, no such user
+STATE_SECONDS = 5.0  # that dsync's state after a sync may be used
 LOCAL_PAUSE = 2.0  # seconds to leave the local instance alone when it does not answer
 USERS_TIMEOUT = 60.0  # seconds that a list of all users may take
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
@@ -267,10 +268,6 @@ class Store:
                     "create table if not exists queue (peer text, user text, kind text, since real,"
                     " primary key (peer, user)) without rowid"
                 )
-                db.execute(
-                    "create table if not exists state (peer text, user text, state text, primary key (peer, user))"
-                    " without rowid"
-                )
                 db.execute("create table if not exists meta (key text primary key, value text)")
                 db.execute("select count(*) from queue").fetchone()
                 return db
@@ -296,15 +293,9 @@ class Store:
         """Return the users that were queued for this peer: (user, kind, since)."""
         return self.db.execute("select user, kind, since from queue where peer=?", (peer,)).fetchall()
 
-    def state(self, peer: str, user: str) -> str:
-        """Return dsync's state after the last good sync with this peer; empty when there is none."""
-        row = self.db.execute("select state from state where peer=? and user=?", (peer, user)).fetchone()
-        return row[0] if row else ""
-
-    def write(self, rows: list[tuple[str, str, str | None, float]], states: list[tuple[str, str, str]]) -> None:
-        """Write one batch of (peer, user, kind or None for a user no longer queued, since) and of dsync states."""
+    def write(self, rows: list[tuple[str, str, str | None, float]]) -> None:
+        """Write one batch of (peer, user, kind or None for a user no longer queued, since)."""
         self.db.execute("begin")
-        self.db.executemany("insert or replace into state values (?, ?, ?)", states)
         self.db.executemany("insert or replace into queue values (?, ?, ?, ?)", [r for r in rows if r[2]])
         self.db.executemany("delete from queue where peer=? and user=?", [r[:2] for r in rows if not r[2]])
         self.db.execute("commit")
@@ -369,8 +360,8 @@ class Doveadm:
         result = {0: OK, EX_AGAIN: AGAIN, EX_NOUSER: UNKNOWN}.get(code, FAILED)
         if result == OK:
             state = answer[0].get("state", "") if answer else ""
-        # An older state is as good after a conflict: it only makes more to compare.
-        return result, state if result in (OK, AGAIN) else ""
+        # An older state is no good any more, also when mail changed during the sync: see State.
+        return result, state if result == OK else ""
 
     async def users(self) -> list[str]:
         """Return all users that the instance knows."""
@@ -420,6 +411,20 @@ def parse_event(line: bytes) -> str | None:
 
 
 @dataclass
+class State:
+    """dsync's state after a good sync, and until when a sync may begin with it.
+
+    With it only mail that came and changes that were made since are compared. But mail that another sync brought to the
+    peer since then is taken for new on both sides: if it was expunged on one of them meanwhile it comes back, and its
+    flags stay different. The peer syncs too, whenever it serves the user, and when it sweeps. So a state is for the
+    changes of a busy user that follow each other closely, on a node that serves the user, and is never kept on disk.
+    """
+
+    text: str
+    until: float
+
+
+@dataclass
 class Counters:
     """What metrics tell about one peer."""
 
@@ -448,7 +453,6 @@ class Peer:
         sync: Callable[[str, str, int, str], Awaitable[tuple[str, str]]],
         users: Callable[[], Awaitable[list[str]]],
         probe: Callable[[int], Awaitable[None]],
-        stored_state: Callable[[str, str], str] = lambda peer, user: "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take what does the I/O from the caller, so that tests can."""
@@ -458,7 +462,6 @@ class Peer:
         self.sync = sync
         self.users = users
         self.probe = probe
-        self.stored_state = stored_state
         self.clock = clock
         self.queue = Queue(config.min_interval, config.retry_min, config.retry_max)
         self.sweep = Sweep(config.sweep_interval, config.sweep_rate)
@@ -471,9 +474,14 @@ class Peer:
         self._pause_until = 0.0  # while the local instance is down
         self._probes = 0
         self._listing = False  # whether the users for a sweep are being asked for
-        self.states: dict[str, str] = {}  # of syncs, not yet stored
+        self.states: dict[str, State] = {}
         self.wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def forget(self) -> None:
+        """Drop states that are of no use any more."""
+        now = self.clock()
+        self.states = {user: state for user, state in self.states.items() if state.until > now}
 
     def add(self, user: str, now: float) -> None:
         """Queue a user that changed."""
@@ -551,10 +559,9 @@ class Peer:
         began = self.clock()
         entry = self.queue.entries[user]
         attempt = entry.attempts
+        known = self.states.pop(user, None)
         # A sweep is there to find what was overlooked, and a failure may come of the state: both compare all.
-        state = ""
-        if not attempt and entry.kind == CHANGED:
-            state = self.states[user] if user in self.states else self.stored_state(self.name, user)
+        state = known.text if known and known.until > began and not attempt and entry.kind == CHANGED else ""
         try:
             result, state = await self.sync(user, f"tcp:127.0.0.1:{self.port}", attempt, state)
         except LocalDown as error:
@@ -565,8 +572,9 @@ class Peer:
         if result == FAILED and not await self._up():
             self.queue.postpone(user, self.clock())
             return self.wake.set()
-        self.states[user] = state
         now = self.clock()
+        if state:
+            self.states[user] = State(state, now + STATE_SECONDS)
         self.counters.results[result] += 1
         self.counters.sync_seconds += now - began
         entry = self.queue.done(user, result, now)
@@ -724,8 +732,7 @@ class Daemon:
         self.store = Store(f"{config.state_dir}/queue.db")
         doveadm = Doveadm(config.api_port, key, config.sync_timeout)
         self.peers = [
-            Peer(name, port, config, doveadm.sync, doveadm.users, greet, self.store.state)
-            for name, port in config.peers.items()
+            Peer(name, port, config, doveadm.sync, doveadm.users, greet) for name, port in config.peers.items()
         ]
         self.events = 0
         self.bad_events = 0
@@ -801,29 +808,23 @@ class Daemon:
     async def flush(self) -> None:
         """Write what changed in the queues since the last time."""
         rows: list[tuple[str, str, str | None, float]] = []
-        states: list[tuple[str, str, str]] = []
-        kept: list[tuple[Peer, dict[str, str]]] = []
         swept = {}
         for peer in self.peers:
             dirty, peer.queue.dirty = peer.queue.dirty, set()
             for user in dirty:
                 entry = peer.queue.entries.get(user)
                 rows.append((peer.name, user, entry.kind if entry else None, entry.since if entry else 0.0))
-            flushed = dict(peer.states)
-            states += [(peer.name, user, state) for user, state in flushed.items()]
-            kept.append((peer, flushed))
+            peer.forget()
             swept[f"swept {peer.name}"] = str(peer.sweep.last)
 
         def write() -> None:
-            if rows or states:
-                self.store.write(rows, states)
+            if rows:
+                self.store.write(rows)
             for key, value in swept.items():
                 if self.store.get(key, "0") != value:
                     self.store.set(key, value)
 
         await asyncio.to_thread(write)
-        for peer, flushed in kept:
-            peer.states = {user: state for user, state in peer.states.items() if flushed.get(user) != state}
 
     async def _flushing(self) -> None:
         while True:
