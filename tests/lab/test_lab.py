@@ -258,6 +258,8 @@ MOMENTS = {
 def test_down_after_an_interrupted_up_leaves_nothing(how, moment):
     lab = Lab("lab-cut")
     lab.run("down")
+    # Started in the background the tests ignore SIGINT, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     up = subprocess.Popen(lab.argv("up", "--platforms", "tests/lab/small.yml"), stderr=subprocess.PIPE, text=True)
     try:
         until(lambda: up.poll() is not None or any(MOMENTS[moment] in trace for trace in lab.traces()))
