@@ -466,6 +466,28 @@ class TestPeer:
         assert not site.peer.counters.success[CHANGED]
 
 
+@pytest.mark.parametrize(
+    ("code", "answer", "result", "state"),
+    [
+        (0, [{"state": "new"}], OK, "new"),
+        (syncd.EX_AGAIN, [], AGAIN, ""),
+        (75, [], FAILED, ""),
+        (syncd.EX_NOUSER, [], UNKNOWN, ""),
+    ],
+)
+def test_only_a_good_sync_leaves_a_state(monkeypatch, code, answer, result, state):
+    doveadm = syncd.Doveadm(1, "key", 1)
+    asked = []
+
+    async def call(command, parameters, timeout):
+        asked.append(parameters["state"])
+        return code, answer
+
+    monkeypatch.setattr(doveadm, "call", call)
+    assert asyncio.run(doveadm.sync("a", "tcp:127.0.0.1:1", 0, "old")) == (result, state)
+    assert asked == ["old"]
+
+
 def daemon(tmp_path, peers=("p", "q")):
     config = syncd.Config(peers=dict.fromkeys(peers, 12348), state_dir=str(tmp_path))
     return syncd.Daemon(config, "key")

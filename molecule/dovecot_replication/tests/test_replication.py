@@ -222,8 +222,8 @@ def test_a_peer_that_vanished_holds_nothing(pair):
     link, own_link = device(pair.right, address), device(pair.left, peer)
     # One says nothing, the other one is about to. If openssl fails there is no connection, and the next lines say so.
     client = f"{tls_client(pair.left)} -cert {TLS}/host.pem -key {TLS}/host.key"
-    halves = {"quiet": f"sleep 120 | {client}", "talking": f"mkfifo /tmp/talk; {client} <>/tmp/talk"}
-    for name, command in halves.items():
+    for name in ("quiet", "talking"):
+        command = f"mkfifo /tmp/{name} && {client} <>/tmp/{name}"
         assert pair.right.run(f"systemd-run --unit=half-a-sync-{name} bash -c %s", command).rc == 0
     until(lambda: connections() == 2)
     time.sleep(15)  # longer than the keepalive takes: both live on while the peer does
@@ -231,14 +231,14 @@ def test_a_peer_that_vanished_holds_nothing(pair):
     try:
         # What is asked comes in, and the answer gets nowhere: data is under way when the peer is gone.
         assert pair.left.run(f"ip neigh replace {peer} lladdr 02:00:00:00:00:01 dev {own_link} nud permanent").rc == 0
-        assert pair.right.run("printf 'VERSION\\tdoveadm-server\\t1\\t0\\n' > /tmp/talk").rc == 0
+        assert pair.right.run("printf 'VERSION\\tdoveadm-server\\t1\\t0\\n' > /tmp/talking").rc == 0
         until(lambda: "timer:(on," in pair.left.run(f"ss -Htno state established src {address}:12345").stdout, 10)
         assert pair.right.run(f"ip link set {link} down").rc == 0
         until(lambda: connections() == 1, 30)
         until(lambda: not connections(), 75)
     finally:
         pair.left.run(f"ip neigh del {peer} dev {own_link}")
-        pair.right.run(f"ip link set {link} up; systemctl stop 'half-a-sync-*'; rm /tmp/talk")
+        pair.right.run(f"ip link set {link} up; systemctl stop 'half-a-sync-*'; rm /tmp/quiet /tmp/talking")
 
 
 def test_a_node_that_is_left_alone_leaves_a_gap_in_uids(pair, user):
