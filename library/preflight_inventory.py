@@ -49,7 +49,8 @@ options:
     description: The own CA's certificate. A missing one is no problem, it will be made.
     type: str
   certificates:
-    description: Certificates given by the operator, as C({where, path, key, names}).
+    description:
+      - Certificates given by the operator, as C({where, path, key, names, client}); C(client) if shown to servers, too.
     type: list
     elements: dict
     default: []
@@ -102,6 +103,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.inventory_checks import check_site, lines
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 Problem = dict[str, str]
 
@@ -184,8 +186,20 @@ def ca_problems(path: str, days: int) -> tuple[list[Problem], list[str]]:
     return end_problems("site", variable, path, certificate, days, remedy)
 
 
+def lacking_uses(certificate: x509.Certificate, client: bool) -> list[str]:
+    """Return the uses that a certificate is not made for, of those that it needs (RFC 5280, extended key usage)."""
+    try:
+        uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return []  # made for any use
+    if ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in uses:
+        return []
+    wanted = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+    return [name for name, use in wanted.items() if use not in uses and (client or name == "server")]
+
+
 def own_problems(item: dict[str, Any], days: int) -> tuple[list[Problem], list[str]]:
-    """Check a given certificate: its end, the names it covers, and its key."""
+    """Check a given certificate: its end, the names it covers, what it may be used for, and its key."""
     where, path, key_path = item["where"], item["path"], item.get("key", "")
     variable = "pki_own_certificate_file"
     try:
@@ -206,6 +220,9 @@ def own_problems(item: dict[str, Any], days: int) -> tuple[list[Problem], list[s
     ]
     if lost:
         problems.append(row(where, variable, f"{path} lacks {', '.join(lost)}", "a certificate with these names"))
+    if unfit := lacking_uses(certificate, item.get("client", False)):
+        wanted = "one that is, or leave the variable out for this host and let the own CA make one"
+        problems.append(row(where, variable, f"{path} is not made for use as {' and '.join(unfit)}", wanted))
     try:
         with open(key_path, "rb") as file:
             text = file.read()

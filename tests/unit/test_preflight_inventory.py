@@ -2,7 +2,7 @@
 
 import datetime
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from module_utils import inventory_checks
 from roles.preflight.action_plugins.preflight_host import clock_range
@@ -26,7 +27,7 @@ def preflight() -> Iterator[ModuleType]:
     del sys.modules["ansible.module_utils.inventory_checks"]
 
 
-def make(folder: Path, days: float, *names: str) -> dict[str, Any]:
+def make(folder: Path, days: float, *names: str, uses: Sequence[x509.ObjectIdentifier] = ()) -> dict[str, Any]:
     """Write a certificate and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
@@ -35,6 +36,8 @@ def make(folder: Path, days: float, *names: str) -> dict[str, Any]:
     builder = builder.not_valid_before(now - datetime.timedelta(days=99))
     builder = builder.not_valid_after(now + datetime.timedelta(days=days))
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
+    if uses:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(uses), False)
     pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     (folder / "host.pem").write_bytes(pem)
     (folder / "host.key").write_bytes(
@@ -72,6 +75,29 @@ def test_ca_that_is_not_there_yet_or_no_certificate(preflight: ModuleType, tmp_p
     (tmp_path / "ca.pem").write_text("hello")
     [problem] = preflight.ca_problems(str(tmp_path / "ca.pem"), 6)[0]
     assert "a readable PEM certificate" in problem["wanted"]
+
+
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+@pytest.mark.parametrize(
+    ("uses", "client", "lacking"),
+    [
+        ((), True, ""),
+        ((SERVER,), False, ""),
+        ((SERVER, CLIENT), True, ""),
+        ((ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), True, ""),
+        ((SERVER,), True, "client"),
+        ((CLIENT,), True, "server"),
+        ((ExtendedKeyUsageOID.CODE_SIGNING,), True, "server and client"),
+    ],
+)
+def test_given_certificate_s_uses(
+    preflight: ModuleType, tmp_path: Path, uses: tuple[x509.ObjectIdentifier, ...], client: bool, lacking: str
+) -> None:
+    item = make(tmp_path, 365, "mail.example.org", uses=uses) | {"client": client}
+    problems, _ = preflight.own_problems(item, 6)
+    assert [problem["found"].partition("made for use as ")[2] for problem in problems] == ([lacking] if lacking else [])
 
 
 def test_given_certificate_s_names(preflight: ModuleType, tmp_path: Path) -> None:
