@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import hashlib
 import json
 import os
 import re
@@ -17,14 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from inputs import ROOT, inputs
+
 LOGS = ROOT / ".cache" / "test-logs"
 RECORD = ROOT / "tests" / "passed.json"
 RELEASES = ("12", "13")
-# What every architecture is made of, beside its own inventory and scenario.
-SETTINGS = ["ansible.cfg", ".config", "pyproject.toml"]
-CODE = ["filter_plugins", "library", "module_utils", "playbooks", "roles"]
-CHECKS = ["molecule/lab", "molecule/shared", "tests/architecture", "tests/ledger", "tests/proofs"]
 SCENARIO_MEMORY_GIB = 5
 ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
 ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")
@@ -96,7 +92,7 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
     due = []
     for name in architectures():
         for part, before in scenarios(name):
-            if arguments.all or before != inputs(name):
+            if arguments.all or before != inputs(name, scenarios_of(name)):
                 due.append(part)
             else:
                 print(f"{part.name}: passed with these inputs before, see {RECORD.name}")
@@ -138,8 +134,7 @@ def scenarios(architecture: str) -> list[tuple[Part, str | None]]:
             scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release}),
             passed.get(name, {}).get(release, {}).get("inputs"),
         )
-        for name in scenario_names()
-        if architecture_of(name) == architecture
+        for name in scenarios_of(architecture)
         for release in RELEASES
     ]
 
@@ -171,21 +166,14 @@ def architecture_of(scenario: str) -> str | None:
     return max(names, key=len, default=None)
 
 
+def scenarios_of(architecture: str) -> list[str]:
+    """Every scenario of an architecture."""
+    return [name for name in scenario_names() if architecture_of(name) == architecture]
+
+
 def role_scenarios() -> list[str]:
     """Every scenario that is no architecture's."""
     return [name for name in scenario_names() if not architecture_of(name)]
-
-
-def inputs(name: str) -> str:
-    """A hash over all files that the result of an architecture's scenarios depends on."""
-    own = [f"molecule/{scenario}" for scenario in scenario_names() if architecture_of(scenario) == name]
-    places = [*SETTINGS, *CODE, *CHECKS, f"inventories/{name}", *own]
-    listed = subprocess.run(["git", "ls-files", "-z", *places], cwd=ROOT, capture_output=True, text=True, check=True)
-    digest = hashlib.sha256()
-    for file in sorted(filter(None, listed.stdout.split("\0"))):
-        if (ROOT / file).is_file():
-            digest.update(file.encode() + b"\0" + hashlib.sha256((ROOT / file).read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def slots() -> int:
@@ -235,7 +223,8 @@ def record(part: Part) -> None:
         return
     _, name, _, release = part.name.split()
     passed = recorded()
-    made_of = inputs(architecture_of(name) or name)
+    architecture = architecture_of(name) or name
+    made_of = inputs(architecture, scenarios_of(architecture))
     passed.setdefault(name, {})[release] = {"inputs": made_of, "seconds": round(part.seconds)}
     RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
 
