@@ -48,3 +48,22 @@ def test_a_node_is_alone_when_it_is_all_of_its_partition(monkeypatch, partition,
     done = subprocess.CompletedProcess([], 0, partition)
     monkeypatch.setattr(gap.subprocess, "run", lambda *_, **__: done)
     assert gap.alone() == alone
+
+
+@pytest.mark.parametrize(("failing", "exit_code", "raised"), [("", 0, 2), ("Trash", 1, 1)])
+def test_a_mailbox_without_a_gap_is_told(monkeypatch, tmp_path, capsys, failing, exit_code, raised):
+    (tmp_path / "x" / "a").mkdir(parents=True)
+    status = json.dumps([{"username": "a@x", "mailbox": name, "uidnext": "5"} for name in ("INBOX", "Trash")])
+
+    def doveadm(*arguments, users=()):
+        if arguments[0] == "user":
+            return True, "a@x\n"
+        assert users == ["a@x"]
+        return (True, status) if "status" in arguments else (arguments[-1] != failing, "")
+
+    monkeypatch.setattr(gap, "alone", lambda: True)
+    monkeypatch.setattr(gap, "doveadm", doveadm)
+    assert gap.main(str(tmp_path)) == exit_code
+    shown = capsys.readouterr()
+    assert shown.out == f"{raised} mailboxes of 1 users go on behind a gap in their UIDs\n"
+    assert bool(shown.err) == bool(failing)

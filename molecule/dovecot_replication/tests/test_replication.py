@@ -155,6 +155,29 @@ def test_mail_that_the_peer_brought_and_this_side_expunged_stays_gone(pair, user
     assert pair.mails(pair.left, user) == [("here", True)]
 
 
+def test_a_user_who_is_moved_there_and_back(pair, user):
+    """What playbooks/move_user.yml does on both nodes before another one serves the user."""
+
+    def move():
+        for host in (pair.left, pair.right):
+            host.check_output("dovecot-sync-user %s", user)
+
+    pair.append(pair.left, user, "here")
+    move()
+    # At once: a mail that came here now must not get a UID that was given there.
+    assert pair.subjects(pair.right, user) == ["here"]
+    pair.append(pair.right, user, "there")
+    move()
+    assert pair.subjects(pair.left, user) == ["here", "there"]
+    imap = pair.login(pair.left, user)
+    imap.store("1", "+FLAGS", "(\\Flagged)")
+    imap.store("2", "+FLAGS", "(\\Deleted)")
+    imap.expunge()
+    imap.logout()
+    until(lambda: pair.mails(pair.right, user) == [("here", True)])
+    assert pair.mails(pair.left, user) == [("here", True)]
+
+
 def test_events_arrive_after_the_daemon_restarted(pair, user):
     if pair.release == "13":
         assert pair.left.run("systemctl restart dovecot-syncd.service").rc == 0

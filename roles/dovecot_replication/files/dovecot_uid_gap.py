@@ -51,8 +51,8 @@ def batches(users: Sequence[str]) -> Iterator[Sequence[str]]:
         yield users[start : start + BATCH]
 
 
-def doveadm(*arguments: str, users: Sequence[str] = ()) -> str:
-    """Run doveadm on the replica instance for some users, and return its output; users who went away do not matter."""
+def doveadm(*arguments: str, users: Sequence[str] = ()) -> tuple[bool, str]:
+    """Run doveadm on the replica instance for some users; return whether that worked for all, and its output."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("".join(f"{user}\n" for user in users))
         file.flush()
@@ -60,7 +60,7 @@ def doveadm(*arguments: str, users: Sequence[str] = ()) -> str:
         done = subprocess.run(argv, capture_output=True, text=True)
     if done.stderr:
         print(f"{' '.join(arguments)}: {done.stderr.strip()[:500]}", file=sys.stderr)
-    return done.stdout
+    return done.returncode == 0, done.stdout
 
 
 def alone() -> bool:
@@ -77,15 +77,22 @@ def main(mail_root: str) -> int:
     if not alone():
         print("not alone: nothing to do")
         return 0
-    users = by_last_sync(doveadm("user", "*").split(), Path(mail_root))
+    worked, known = doveadm("user", "*")
+    users = by_last_sync(known.split(), Path(mail_root))
     mailboxes = 0
     for batch in batches(users):
-        uid, wanted = plan(doveadm("-f", "json", "mailbox", "status", "-F", "USERS", "uidnext", "*", users=batch))
+        read, status = doveadm("-f", "json", "mailbox", "status", "-F", "USERS", "uidnext", "*", users=batch)
+        worked = worked and read
+        uid, wanted = plan(status)
         for mailbox, holders in wanted.items():
-            doveadm("mailbox", "update", "-F", "USERS", "--min-next-uid", str(uid), mailbox, users=holders)
-            mailboxes += len(holders)
+            if doveadm("mailbox", "update", "-F", "USERS", "--min-next-uid", str(uid), mailbox, users=holders)[0]:
+                mailboxes += len(holders)
+            else:
+                worked = False
     print(f"{mailboxes} mailboxes of {len(users)} users go on behind a gap in their UIDs")
-    return 0 if mailboxes or not users else 1
+    if not worked:
+        print("some have none, see above: dsync renumbers mail where both nodes gave the same UIDs", file=sys.stderr)
+    return 0 if worked else 1
 
 
 if __name__ == "__main__":
