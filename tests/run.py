@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from inputs import ROOT, inputs
 
 LOGS = ROOT / ".cache" / "test-logs"
@@ -161,9 +162,10 @@ def scenario_names() -> list[str]:
 
 
 def architecture_of(scenario: str) -> str | None:
-    """The architecture of a scenario: it has the architecture's name, or that and a part of its own (dsync_killed)."""
-    names = [name for name in architectures() if scenario == name or scenario.startswith(f"{name}_")]
-    return max(names, key=len, default=None)
+    """The architecture that a scenario proves, on hosts made from its template; nothing for a role's scenario."""
+    molecule = yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text())
+    environment = molecule.get("provisioner", {}).get("env", {})
+    return Path(environment["LAB_TEMPLATE"]).name if "PROOFS" in environment else None
 
 
 def scenarios_of(architecture: str) -> list[str]:
