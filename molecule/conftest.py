@@ -1,5 +1,6 @@
 """What tests of several scenarios share."""
 
+import functools
 import json
 import os
 import subprocess
@@ -13,13 +14,19 @@ SOURCE = (Path(__file__).parent / "shared" / "mail.py").read_text()
 
 
 @pytest.fixture
-def mail(host):
-    """Return a function that speaks a mail protocol on the host: mail(NAME, ARGUMENT...) -> dict."""
+def mail_on():
+    """Return a function that speaks a mail protocol on a host: mail_on(HOST, NAME, ARGUMENT...) -> dict."""
 
-    def speak(*arguments):
+    def speak(host, *arguments):
         return json.loads(host.check_output("python3 -c %s " + "%s " * len(arguments), SOURCE, *map(str, arguments)))
 
     return speak
+
+
+@pytest.fixture
+def mail(host, mail_on):
+    """Return a function that speaks a mail protocol on the test's host: mail(NAME, ARGUMENT...) -> dict."""
+    return functools.partial(mail_on, host)
 
 
 @pytest.fixture

@@ -12,10 +12,17 @@ ROOT = Path(__file__).parent.parent
 # What every architecture is made of, beside its own inventory and scenarios.
 COMMON = [
     *("ansible.cfg", ".config", "pyproject.toml", "filter_plugins", "playbooks/group_vars", "playbooks/tasks"),
-    *("molecule/lab", "molecule/shared", "tests/architecture", "tests/ledger", "tests/proofs"),
+    *("molecule/lab", "molecule/shared", "tests/architecture", "tests/ledger"),
+    *("tests/proofs/__init__.py", "tests/proofs/__main__.py"),
 ]
-# What it may be made of: a part counts when something that counts names it.
-PARTS = ["library", "module_utils", "playbooks", "roles"]
+# What it may be made of: a part counts when something that counts names it, in this way.
+PARTS = {
+    "library": r"^\s*(- )?{name}:",
+    "module_utils": r"\bmodule_utils(\.| import (\w+, )*){name}\b",
+    "playbooks": r"\b{name}\.yml\b",
+    "roles": r"(\brole:|\bname:|^\s*-|\broles/)\s*{name}\b",
+    "tests/proofs": r"(\bPROOFS: (\w+ )*|\bfrom \.){name}\b",
+}
 STORE = re.compile(r"^mail_store: (\w+)$", re.MULTILINE)
 
 
@@ -42,31 +49,24 @@ def inputs(architecture: str, scenarios: list[str], root: Path = ROOT) -> str:
 
 def used(files: Mapping[str, bytes], store: str) -> set[str]:
     """Return the names of those files that an architecture with this store uses."""
-    parts: dict[str, list[str]] = {}
+    parts: dict[tuple[str, str], list[str]] = {}
     found = set()
     for name in files:
-        top, _, rest = name.partition("/")
-        if any(name.startswith(place) for place in COMMON) or top not in PARTS:
-            if not Path(name).stem.startswith("store_") or Path(name).stem == f"store_{store}":
-                found.add(name)
-        else:
-            parts.setdefault(f"{top}/{Path(rest.partition('/')[0]).stem}", []).append(name)
+        kind = next((kind for kind in PARTS if name.startswith(f"{kind}/")), None)
+        if kind and not name.startswith(tuple(COMMON)):
+            part = Path(name.removeprefix(f"{kind}/").partition("/")[0]).stem
+            parts.setdefault((kind, part), []).append(name)
+        elif not Path(name).stem.startswith("store_") or Path(name).stem == f"store_{store}":
+            found.add(name)
     unread = set(found)
     while unread:
         text = b"\n".join(files[name] for name in sorted(unread)).decode(errors="replace")
-        named = [part for part in parts if is_named(part, text)]
+        named = [part for part in parts if is_named(*part, text)]
         unread = {name for part in named for name in parts.pop(part)}
         found |= unread
     return found
 
 
-def is_named(part: str, text: str) -> bool:
-    """Tell whether a text uses a playbook, a role, a module or what modules share."""
-    kind, _, name = part.partition("/")
-    pattern = {
-        "roles": rf"(\brole:|\bname:|^\s*-|\broles/)\s*{name}\b",
-        "library": rf"^\s*(- )?{name}:",
-        "playbooks": rf"\b{name}\.yml\b",
-        "module_utils": rf"\bmodule_utils(\.| import (\w+, )*){name}\b",
-    }[kind]
-    return bool(re.search(pattern, text, re.MULTILINE))
+def is_named(kind: str, part: str, text: str) -> bool:
+    """Tell whether a text uses a part."""
+    return bool(re.search(PARTS[kind].format(name=part), text, re.MULTILINE))

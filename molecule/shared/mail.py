@@ -106,7 +106,7 @@ def smtp(address, name, sender, subject, *recipients):
         return {"answers": answers, "sent": sent, "features": sorted(server.esmtp_features)}
 
 
-def sieve(address, name, user, script):
+def sieve(address, name, user, script, password=PASSWORD):
     """Put a script in place by ManageSieve."""
     import base64
 
@@ -123,7 +123,7 @@ def sieve(address, name, user, script):
     answer(raw)
     connection = CONTEXT.wrap_socket(raw, server_hostname=name)
     answer(connection)
-    login = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
+    login = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
     script = script.replace("\\n", "\r\n")
     said = []
     for command in (

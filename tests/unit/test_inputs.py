@@ -6,6 +6,13 @@ from tests.inputs import COMMON, PARTS, ROOT, inputs, used
 
 FILES = {
     "molecule/dsync/converge.yml": "- import_playbook: ../../playbooks/site.yml\n",
+    "molecule/dsync/molecule.yml": "env:\n  PROOFS: power_loss front_end\n",
+    "tests/proofs/__main__.py": "from .proof import Proof\n",
+    "tests/proofs/proof.py": "",
+    "tests/proofs/power_loss.py": "",
+    "tests/proofs/front_end.py": "from .lab import Lab\n",
+    "tests/proofs/lab.py": "",
+    "tests/proofs/another.py": "",
     "playbooks/bench.yml": "- role: base\n",
     "playbooks/site.yml": "roles:\n  - role: base\ntasks:\n  - include_tasks: tasks/store_{{ mail_store }}.yml\n",
     "playbooks/tasks/store_dsync.yml": "- import_role:\n    name: replicas\n",
@@ -27,10 +34,11 @@ def names(store):
 
 
 def test_an_architecture_is_made_of_what_it_names_and_of_its_own_store():
-    others = {name for name in FILES if "drbd" in name or "bench" in name}
-    assert names("dsync") == set(FILES) - others
-    others = {name for name in FILES if "store_dsync" in name or "replicas" in name or "bench" in name}
-    assert names("drbd") == set(FILES) - others
+    unnamed = {"playbooks/bench.yml", "tests/proofs/another.py"}
+    assert names("dsync") == set(FILES) - unnamed - {name for name in FILES if "drbd" in name}
+    assert names("drbd") == set(FILES) - unnamed - {
+        name for name in FILES if "store_dsync" in name or "replicas" in name
+    }
 
 
 @pytest.fixture
@@ -49,6 +57,10 @@ def project(tmp_path):
     ("name", "counts"),
     [
         ("roles/base/tasks/main.yml", True),
+        ("tests/proofs/__main__.py", True),
+        ("tests/proofs/front_end.py", True),
+        ("tests/proofs/lab.py", True),
+        ("tests/proofs/another.py", False),
         ("module_utils/deeper.py", True),
         ("playbooks/tasks/store_dsync.yml", True),
         ("inventories/dsync/group_vars/all/site.yml", True),

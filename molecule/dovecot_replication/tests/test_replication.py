@@ -178,6 +178,20 @@ def test_a_user_who_is_moved_there_and_back(pair, user):
     assert pair.mails(pair.left, user) == [("here", True)]
 
 
+def test_sieve_scripts_reach_the_peer(pair, user, mail_on):
+    address = pair.left.ansible.get_variables()["mail_client_address"]
+    put = mail_on(pair.left, "sieve", address, "be1.lab.test", user, f"keep; # {time.time()}", "secret")
+    assert put["said"] == ["OK", "OK", "OK"]
+    name, _, domain = user.partition("@")
+    home = f"/srv/mail/{domain}/{name}"
+
+    def active(host):
+        return host.run("cat %s/.dovecot.sieve", home).stdout
+
+    assert active(pair.left)
+    until(lambda: active(pair.right) == active(pair.left), otherwise=lambda: pair.right.run("ls -la %s", home).stdout)
+
+
 def test_events_arrive_after_the_daemon_restarted(pair, user):
     if pair.release == "13":
         assert pair.left.run("systemctl restart dovecot-syncd.service").rc == 0
