@@ -41,9 +41,13 @@ def backend_resources(backends: Mapping[str, Mapping[str, Any]], prefix: int) ->
     return resources
 
 
-def backend_groups(backends: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the resource group of each backend, which starts in order and stops in reverse."""
-    return [{"id": name, "members": [f"{name}_address", f"{name}_dovecot"]} for name in backends]
+def backend_groups(backends: Mapping[str, Mapping[str, Any]], before: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Give the resource group of each backend, which starts in order and stops in reverse.
+
+    before names what the store starts for a backend before its address: its mount, for example.
+    """
+    parts = [*before, "address", "dovecot"]
+    return [{"id": name, "members": [f"{name}_{part}" for part in parts]} for name in backends]
 
 
 def backend_preferences(backends: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from .commands import LabError, run
 
 # The networks that inventory templates are written with (RFC 5737), by the name of the lab network that replaces them.
 TEMPLATE_NETWORKS = {"clients": "192.0.2.0/24", "cluster": "198.51.100.0/24", "storage": "203.0.113.0/24"}
+TEMPLATE_DISK = re.compile(r"/dev/vd([b-i])\b")
 DEMO_USERS = ["alice", "bob", "carol", "dave", "erin", "frank", "postmaster"]
 
 
@@ -43,7 +45,7 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
     if template:
         shutil.copytree(template, inventory)
         for path in inventory.rglob("*.yml"):
-            path.write_text(with_lab_addresses(path.read_text(), lab["networks"]))
+            path.write_text(adapted(path.read_text(), lab["networks"]))
         lab["users"] = {f"{name}@example.com": secrets.token_urlsafe(9) for name in DEMO_USERS}
         users = [
             {"name": name, "password": "{SHA512-CRYPT}" + crypt(password), "quota": "1G"}
@@ -56,12 +58,14 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
         "ansible_ssh_private_key_file": str(directory / "id_ed25519"),
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={directory}/known_hosts -o IdentitiesOnly=yes",
     }
-    hosts: dict[str, dict[str, str]] = {}
+    hosts: dict[str, dict[str, Any]] = {}
     groups: dict[str, dict[str, Any]] = {}
     for host in lab["hosts"]:
-        variables = {"ansible_host": next(iter(host["networks"].values()))["address"]}
+        variables: dict[str, Any] = {"ansible_host": next(iter(host["networks"].values()))["address"]}
+        if host["kernel"] == "own":
+            variables["mail_firewall"] = False  # User-Mode Linux has no nftables for IP, on neither release
         if not template:
-            names = {"clients": "mail_client_address", "cluster": "mail_cluster_address"}
+            names = {network: f"mail_{network.removesuffix('s')}_address" for network in TEMPLATE_NETWORKS}
             variables |= {names[n]: p["address"] for n, p in host["networks"].items() if n in names}
             for group in host["groups"]:
                 groups.setdefault(group, {"hosts": {}})["hosts"][host["name"]] = {}
@@ -79,13 +83,14 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
     write_private(directory / "lab.json", json.dumps(lab, indent=2))
 
 
-def with_lab_addresses(text: str, networks: dict[str, dict[str, str]]) -> str:
-    """The text of a template with the lab's networks in place of the template's."""
+def adapted(text: str, networks: dict[str, dict[str, str]]) -> str:
+    """The text of a template with the lab's networks and disks in place of the template's."""
     for name, network in networks.items():
         old = str(ipaddress.ip_network(TEMPLATE_NETWORKS[name]).network_address).removesuffix("0")
         new = str(ipaddress.ip_network(network["subnet"]).network_address).removesuffix("0")
         text = text.replace(old, new)
-    return text
+    # A template's first disk for mail is /dev/vdb, after the system's; the lab's first is /dev/ubda.
+    return TEMPLATE_DISK.sub(lambda found: f"/dev/ubd{chr(ord(found[1]) - 1)}", text)
 
 
 def crypt(password: str) -> str:

@@ -69,7 +69,7 @@ def test_template_gets_the_labs_addresses(template, tmp_path):
         "bmc": {"user": "admin", "password": "p"},
         "users": {},
         "hosts": [
-            {"name": name, "groups": [], "networks": {"clients": {"address": f"10.231.7.{octet}"}}}
+            {"name": name, "kernel": "own", "groups": [], "networks": {"clients": {"address": f"10.231.7.{octet}"}}}
             for name, octet in octets.items()
         ],
     }
@@ -81,12 +81,18 @@ def test_template_gets_the_labs_addresses(template, tmp_path):
     assert "10.231.8." in text
     connection = yaml.safe_load((tmp_path / "inventory" / "lab.yml").read_text())["all"]
     assert set(connection["hosts"]) == set(octets)
+    assert all(host["mail_firewall"] is False for host in connection["hosts"].values())
     users = yaml.safe_load((tmp_path / "inventory" / "group_vars" / "all" / "users.yml").read_text())["directory_users"]
     assert all(user["password"].startswith("{SHA512-CRYPT}$6$") for user in users)
     assert not any(password in text for password in lab["users"].values())
     secret = tmp_path / "inventory" / "group_vars" / "all" / "lab.yml"
     assert secret.stat().st_mode & 0o077 == 0
     assert json.loads((tmp_path / "lab.json").read_text())["users"] == lab["users"]
+
+
+def test_a_template_s_disks_become_the_lab_s():
+    text = "be1: /dev/vdb\nbe2: /dev/vdc1 /dev/vdc /dev/vda /dev/vdbx"
+    assert site.adapted(text, {}) == "be1: /dev/ubda\nbe2: /dev/vdc1 /dev/ubdb /dev/vda /dev/vdbx"
 
 
 def test_platforms_without_networks_get_both():

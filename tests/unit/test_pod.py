@@ -17,6 +17,8 @@ def test_each_backend_is_an_address_and_then_an_instance():
     assert address["options"] == {"ip": "192.0.2.33", "cidr_netmask": "24"}
     assert dovecot["agent"] == "systemd:dovecot-backend@be3"
     assert pod.backend_groups(backends) == [{"id": "be3", "members": [address["id"], dovecot["id"]]}]
+    members = ["be3_mount", "be3_address", "be3_dovecot"]
+    assert pod.backend_groups(backends, ["mount"]) == [{"id": "be3", "members": members}]
 
 
 def test_backends_prefer_their_own_node():
