@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from library import device_content
-from library.device_content import EDGE, first_data, parse_wipefs, places, structures, verdict
+from library.device_content import verdict
+from module_utils.device import EDGE, first_data, parse_wipefs, places, structures
 
-MODULE = Path(device_content.__file__)
+# Runs the module with the project's module_utils where Ansible puts them.
+PROGRAM = """
+import ansible.module_utils, runpy
+ansible.module_utils.__path__.append("module_utils")
+runpy.run_path("library/device_content.py", run_name="__main__")
+"""
+ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
 # util-linux 2.38 (Debian 12) and 2.41 (Debian 13) print the same.
 WIPEFS_EXT4 = """{
@@ -97,7 +103,8 @@ def test_verdict(found, data_at, accept, erase, expected) -> None:
 def run(*devices: Path, check: bool = False, **options: object) -> dict:
     arguments = {"devices": list(map(str, devices)), "_ansible_check_mode": check, "_ansible_diff": True, **options}
     done = subprocess.run(
-        [sys.executable, str(MODULE)],
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,
