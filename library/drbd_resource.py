@@ -93,7 +93,7 @@ options:
     default: erase
   first_sync:
     description:
-      - C(skip) declares two devices equal that were both blank (RV(blank) on both nodes), C(source) copies this node's device.
+      - C(skip) declares devices equal that were all blank (RV(blank) on all nodes), C(source) copies this node's device.
       - Does something only once, when no side has data. For one node.
     type: str
     choices: [none, skip, source]
@@ -141,7 +141,9 @@ problems:
   type: list
   elements: str
 status:
-  description: role, connection, disk_state, peer_role, peer_disk_state, replication, sync_percent, out_of_sync_bytes, size_bytes.
+  description: >-
+    role, connection, disk_state, peer_role, peer_disk_state, replication, sync_percent, out_of_sync_bytes, size_bytes,
+    suspended.
   returned: success
   type: dict
   sample: {role: Secondary, connection: Connected, disk_state: UpToDate, out_of_sync_bytes: 0}
@@ -213,6 +215,7 @@ class Node:
         self.actions: list[str] = []
         self.status = self.read_status()
         self.content: list[str] = []
+        self.uuid: str | None = None
         self.device_bytes = 0
         self.problems = logic.declaration_problems(self.given, self.here)
 
@@ -268,7 +271,9 @@ class Node:
     def look(self) -> str:
         """Find all problems; say what the disk needs: keep, use or erase."""
         if self.version is None:
-            self.problems.append("the kernel has no DRBD (modinfo drbd); Debian's linux-image-amd64 has, cloud kernels have not")
+            self.problems.append(
+                "the kernel has no DRBD (modinfo drbd); wanted one that has, such as linux-image-amd64's"
+            )
         else:
             self.problems += [
                 f"{option} is {self.given[option]}, which this kernel does not have"
@@ -290,9 +295,10 @@ class Node:
         """Whether the kernel has a hash, loaded or as a module."""
         if f": {name}\n" in Path("/proc/crypto").read_text():
             return True
-        return any(self.ask("modprobe", "--dry-run", "--verbose", alias) for alias in (f"crypto-{name}", name)) or (
-            Path("/sys/module") / name
-        ).exists()
+        return (
+            any(self.ask("modprobe", "--dry-run", "--verbose", alias) for alias in (f"crypto-{name}", name))
+            or (Path("/sys/module") / name).exists()
+        )
 
     def look_at_network(self) -> None:
         """Address, port and minor are ours to use."""
@@ -327,13 +333,17 @@ class Node:
                 self.uuid = logic.parse_uuid(wipefs)
                 return "keep"
             if device.size < logic.MIN_BYTES:
-                self.problems.append(f"{path} has {device.size} bytes; wanted {logic.MIN_BYTES} or more: choose a larger device")
+                self.problems.append(
+                    f"{path} has {device.size} bytes; wanted {logic.MIN_BYTES} or more: choose a larger device"
+                )
             found = structures(device.read(0, min(512, device.size)), wipefs)
             data_at = None if found else first_data(device.size, device.read)
             self.uuid = logic.parse_uuid(wipefs)
             held, action = logic.verdict(path, found, data_at, self.uuid, self.known, path in erase)
             if attached:
-                self.problems.append(f"{attached} is attached to {self.name}; wanted {path}. To change disks: drbdadm detach {self.name}")
+                self.problems.append(
+                    f"{attached} is attached to {self.name}; wanted {path}. To change disks: drbdadm detach {self.name}"
+                )
             if action == "refuse":
                 self.problems.append(
                     f"{path} holds {held}; wanted a blank device or this resource's own metadata."
@@ -341,7 +351,9 @@ class Node:
                 )
             os.close(device.claim())
         except OSError as error:
-            self.problems.append(f"{path} cannot be used: {error.strerror or error}; wanted a free block device (unmounted, in no use)")
+            self.problems.append(
+                f"{path} cannot be used: {error.strerror or error}; wanted a free block device (unmounted, in no use)"
+            )
         return action
 
     # ------------------------------------------------------------------ what is done
@@ -416,7 +428,9 @@ class Node:
             if self.module.check_mode:
                 return
             if time.monotonic() > until:
-                self.module.fail_json(msg=f"{self.name}: the peer did not connect within {self.given['wait_seconds']} s")
+                self.module.fail_json(
+                    msg=f"{self.name}: the peer did not connect within {self.given['wait_seconds']} s"
+                )
             time.sleep(0.5)
             self.status = self.read_status()
         if what == "skip":
@@ -496,9 +510,7 @@ def main() -> None:
     assert node.version is not None
     if not module.check_mode:
         node.run("modprobe", "drbd")
-        if not node.status.up:
-            node.version = node.read_version()
-    text = logic.render(node.given, node.version[0])  # type: ignore[index]
+    text = logic.render(node.given, node.version[0])
     before = node.configure(text)
     node.prepare(action)
     node.bring_up(node.by_pacemaker())

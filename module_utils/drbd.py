@@ -19,7 +19,16 @@ HANDLERS = {
     8: {"fence-peer": "crm-fence-peer.sh", "after-resync-target": "crm-unfence-peer.sh"},
     9: {"fence-peer": "crm-fence-peer.9.sh", "unfence-peer": "crm-unfence-peer.9.sh"},
 }
-SYNCING = {"SyncSource", "SyncTarget", "PausedSyncS", "PausedSyncT", "StartingSyncS", "StartingSyncT", "Ahead", "Behind"}
+SYNCING = {
+    "SyncSource",
+    "SyncTarget",
+    "PausedSyncS",
+    "PausedSyncT",
+    "StartingSyncS",
+    "StartingSyncT",
+    "Ahead",
+    "Behind",
+}
 VERIFYING = {"VerifyS", "VerifyT"}
 
 
@@ -234,11 +243,15 @@ def declaration_problems(resource: dict[str, Any], here: str) -> list[str]:
     if len(nodes) < 2 or len(set(names)) < len(names):
         found.append(f"nodes are {', '.join(names) or 'none'}; wanted two or more, each once")
     if here not in names:
-        found.append(f"this node calls itself {here} (uname -n), but nodes are {', '.join(names)}: name them as they do")
+        found.append(
+            f"this node calls itself {here} (uname -n), but nodes are {', '.join(names)}: name them as they do"
+        )
     if len({node["address"] for node in nodes}) < len(nodes):
         found.append("two nodes have the same address")
     if resource["fencing"] == "dont-care" and resource["two_primaries"]:
-        found.append("fencing is dont-care with two primaries, which would tear the data apart; wanted resource-and-stonith")
+        found.append(
+            "fencing is dont-care with two primaries, which would tear the data apart; wanted resource-and-stonith"
+        )
     if '"' in resource["secret"] or "\n" in resource["secret"] or not 8 <= len(resource["secret"]) <= 63:
         found.append("secret must have 8 to 63 characters, no quotation mark, no line break")
     return found
@@ -299,9 +312,7 @@ def may_verify(name: str, here: str, nodes: list[str], all_status: dict[str, Sta
     return "" if status.role == "Primary" else "the primary does it"
 
 
-def metrics(
-    all_status: dict[str, Status], split: set[str], verified: dict[str, float], names: list[str]
-) -> str:
+def metrics(all_status: dict[str, Status], split: set[str], verified: dict[str, float], names: list[str]) -> str:
     """The state in Prometheus' text format."""
     series: dict[str, tuple[str, Any]] = {
         "drbd_up": ("the kernel knows the resource", lambda n, s: int(s.up)),
@@ -309,7 +320,10 @@ def metrics(
         "drbd_connected": ("the peer is connected", lambda n, s: int(s.connection == "Connected")),
         "drbd_up_to_date": ("this node's copy is good", lambda n, s: int(s.disk_state == "UpToDate")),
         "drbd_syncing": ("a sync is running", lambda n, s: int(s.replication in SYNCING)),
-        "drbd_out_of_sync_bytes": ("how much differs between the copies, as far as known", lambda n, s: s.out_of_sync_bytes),
+        "drbd_out_of_sync_bytes": (
+            "how much differs between the copies, as far as known",
+            lambda n, s: s.out_of_sync_bytes,
+        ),
         "drbd_split_brain": ("both sides went on alone", lambda n, s: int(n in split)),
         "drbd_last_verify_seconds": ("when a verify was begun here", lambda n, s: verified.get(n, 0)),
     }
