@@ -93,7 +93,7 @@ options:
     default: erase
   first_sync:
     description:
-      - C(skip) declares devices equal that were all blank (RV(blank) on all nodes), C(source) copies this node's device.
+      - C(skip) declares devices equal that were all blank (RV(blank)), C(source) copies this node's device.
       - Does something only once, when no side has data. For one node.
     type: str
     choices: [none, skip, source]

@@ -63,7 +63,8 @@ def test_status_of_drbd_9() -> None:
       "connections": [{"peer-node-id": 1, "name": "b", "connection-state": "Connected", "peer-role": "Secondary",
         "peer_devices": [{"volume": 0, "replication-state": "SyncSource", "peer-disk-state": "Inconsistent",
           "out-of-sync": 512, "percent-in-sync": 50.0}]},
-       {"peer-node-id": 2, "name": "c", "connection-state": "StandAlone", "peer-role": "Unknown", "peer_devices": []}]}]"""
+       {"peer-node-id": 2, "name": "c", "connection-state": "StandAlone", "peer-role": "Unknown",
+        "peer_devices": []}]}]"""
     status = parse_status(text, 9)["r0"]
     assert (status.connection, status.replication, status.sync_percent) == ("StandAlone", "SyncSource", 50.0)
     assert status.out_of_sync_bytes == 512 * 1024 and status.minors == [3] and not status.healthy
