@@ -8,10 +8,11 @@ DOCUMENTATION = r"""
 module: drbd_resource
 short_description: Declare a DRBD resource on this node, without ever destroying data
 description:
-  - Writes C(/etc/drbd.d/NAME.res), creates metadata, brings the resource up and adjusts it. Run it on each of its nodes.
+  - Writes C(/etc/drbd.d/NAME.res), creates metadata, brings it up and adjusts it. Run it on each of its nodes.
   - Metadata is created only on a device that is blank, as M(device_content) defines it. A device with this resource's
     own metadata is kept; the metadata's device-uuid is noted in C(/var/lib/dovecluster/drbd). Anything else is refused.
-  - It never promotes a resource, except for the moment that O(first_sync=source) needs, and never brings up what Pacemaker manages.
+  - It never promotes a resource, except for the moment that O(first_sync=source) needs. What Pacemaker manages it
+    never brings up.
   - All problems are reported together, and then nothing is changed. Works with the DRBD that the kernel has, 8.4 or 9.
 options:
   name:
