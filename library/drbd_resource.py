@@ -385,7 +385,7 @@ class Node:
                 new.touch(mode=0o600)
                 new.chmod(0o600)
                 new.write_text(text)
-                self.run("drbdadm", "--config-to-test", str(new), "--config-to-exclude", str(self.file), "sh-nop")
+                self.run("drbdadm", "--config-file", str(new), "dump", self.name)
                 new.replace(self.file)
         return before
 
