@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from . import site
+from . import machine, site
 from .commands import STATE, LabError, run
 from .images import SUITES
 from .labs import Lab, labs
@@ -21,6 +21,7 @@ def main() -> int:
     """Parse the command line and do what it says; errors are one line."""
     arguments = parser().parse_args()
     try:
+        machine.give_podman_settings()
         return arguments.action(arguments) or 0
     except LabError as problem:
         print(f"lab: {problem}", file=sys.stderr)

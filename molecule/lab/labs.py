@@ -397,11 +397,13 @@ class Lab:
 def marked_processes(lab: str) -> dict[int, str]:
     """Processes that `up` of a lab started, but not those that hold its containers, which go with them."""
     found = {}
+    ours = os.readlink("/proc/self/ns/pid")  # a container may have a lab of its own, and of the same name
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended
             name = (process / "comm").read_text().strip()
             marked = f"{MARK}={lab}".encode() in (process / "environ").read_bytes().split(b"\0")
-            if marked and name != "conmon" and int(process.name) != os.getpid():
+            here = os.readlink(process / "ns/pid") == ours
+            if marked and here and name != "conmon" and int(process.name) != os.getpid():
                 found[int(process.name)] = name
     return found
 

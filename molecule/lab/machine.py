@@ -23,15 +23,22 @@ INOTIFY_INSTANCES = 8192
 UNIFIED = Path("/sys/fs/cgroup/unified")
 
 
-def prepare() -> None:
-    """Make the machine ready: may be called any number of times, by one at a time."""
+def give_podman_settings() -> None:
+    """Write the lab's own containers.conf, without which podman does not even tell what there is."""
     if os.geteuid() != 0:
         raise LabError("the lab needs root: run it with sudo")
     CACHE.mkdir(parents=True, exist_ok=True)
     conf = CACHE / "containers.conf"
     wanted = containers_conf(Path("/proc/self/status").read_text(), Path("/sys/fs/cgroup"))
     if not conf.exists() or conf.read_text() != wanted:
-        conf.write_text(wanted)
+        # Two may do this at a time, and a third read it.
+        scratch = CACHE / f"containers.conf.{os.getpid()}"
+        scratch.write_text(wanted)
+        scratch.rename(conf)
+
+
+def prepare() -> None:
+    """Make the machine ready for hosts: may be called any number of times, by one at a time."""
     # Images are built here, where the next build removes what an interrupted one left.
     scratch = CACHE / "scratch"
     if scratch.exists():
@@ -142,7 +149,9 @@ def start_package_cache() -> None:
 
 def stop_package_cache() -> None:
     """End the cache; the packages it holds stay on disk."""
-    run(["pkill", "-f", f"^apt-cacher-ng -c {CACHE}/package-cache"], check=False)
+    # A container on this machine may have a lab of its own, as when the demo is tried in a clean root.
+    ours = ["--ns", str(os.getpid()), "--nslist", "pid"]
+    run(["pkill", *ours, "-f", f"^apt-cacher-ng -c {CACHE}/package-cache"], check=False)
     if Path(f"/sys/class/net/{CACHE_BRIDGE}").exists():
         run(["ip", "link", "delete", CACHE_BRIDGE])
 

@@ -8,7 +8,8 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 sys.path.append(str(ROOT / "molecule"))
 
-from lab import labs, machine, site  # noqa: E402  the lab is a program, not an installed package
+from lab import commands, labs, machine, site  # noqa: E402  the lab is a program, not an installed package
+from lab.__main__ import main  # noqa: E402
 from lab.commands import LabError  # noqa: E402
 
 ALL_CAPABILITIES = "CapBnd:\t000001ffffffffff\n"
@@ -87,3 +88,14 @@ def test_unknown_host_and_network_are_named():
         lab.host("mail9")
     with pytest.raises(LabError, match="mail1 has no network 'storage'; it has: clients"):
         lab.set_cable("mail1", "storage", True)
+
+
+def test_podman_has_its_settings_whatever_comes_first_on_a_new_machine(monkeypatch, tmp_path):
+    for module in (commands, machine):
+        monkeypatch.setattr(module, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(sys, "argv", ["lab", "--lab", "none", "down"])
+    seen = []
+    monkeypatch.setattr(labs.Lab, "down", lambda _: seen.append(Path(commands.environment()["CONTAINERS_CONF"])))
+    assert main() == 0
+    assert "[engine]" in seen[0].read_text()
+    assert [path.name for path in seen[0].parent.iterdir()] == ["containers.conf"]
