@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -74,6 +75,24 @@ def containers_conf(process_status: str, cgroup_root: Path) -> str:
         lines.append('runtime = "runc"')
         lines.append('cgroup_manager = "cgroupfs"')
     return "\n".join(lines) + "\n"
+
+
+def own_kernel_arguments(cpuinfo: str) -> list[str]:
+    """Return what podman must be told of a container with its own kernel.
+
+    cpuinfo is the text of /proc/cpuinfo. On processors with AMX User-Mode Linux needs a help, which is compiled here.
+    """
+    if "amx_tile" not in cpuinfo.split():
+        return []
+    source = Path(__file__).parent / "own-kernel" / "whole-xstate.c"
+    library = CACHE / f"whole-xstate-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
+    if not library.exists():
+        if not shutil.which("cc"):
+            raise LabError("hosts with their own kernel need a C compiler on this processor: script/setup installs it")
+        scratch = library.with_suffix(f".{os.getpid()}")
+        run(["cc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(scratch), str(source)])
+        scratch.rename(library)
+    return ["--volume", f"{library}:/lab-preload.so:ro"]
 
 
 def systemd_arguments(lab: str, host: str, unified: Path = UNIFIED) -> list[str]:
