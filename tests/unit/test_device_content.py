@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from library import device_content
-from library.device_content import EDGE, first_data, parse_wipefs, places, structures, verdict
+from module_utils.devices import EDGE, first_data, parse_wipefs, places, structures, verdict
 
 MODULE = Path(device_content.__file__)
+# Ansible offers a module the project's module_utils below its own name.
+RUN = (
+    "import ansible.module_utils, runpy;"
+    f" ansible.module_utils.__path__.append({str(MODULE.parents[1] / 'module_utils')!r});"
+    f" runpy.run_path({str(MODULE)!r}, run_name='__main__')"
+)
 MIB = 1024 * 1024
 # util-linux 2.38 (Debian 12) and 2.41 (Debian 13) print the same.
 WIPEFS_EXT4 = """{
@@ -97,7 +103,7 @@ def test_verdict(found, data_at, accept, erase, expected) -> None:
 def run(*devices: Path, check: bool = False, **options: object) -> dict:
     arguments = {"devices": list(map(str, devices)), "_ansible_check_mode": check, "_ansible_diff": True, **options}
     done = subprocess.run(
-        [sys.executable, str(MODULE)],
+        [sys.executable, "-c", RUN],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,
