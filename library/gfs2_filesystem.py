@@ -11,7 +11,7 @@ description:
   - Makes a file system only on a device that is blank (see M(device_content)). One of this cluster by this name is
     kept. Anything else is refused with what was found, also a GFS2 whose lock table is another cluster's.
   - A file system that is mounted on this node gets missing journals, and grows to its device's size, while all nodes
-    use it. gfs2-utils of Debian 12 and 13 do neither unmounted; then missing journals are an error, and growth is told of.
+    use it. gfs2-utils do neither unmounted; then missing journals are an error, and growth is told of.
   - Run it on one node of the cluster, on one that has the file system mounted if any has.
 options:
   device:
@@ -269,7 +269,7 @@ def keep(module: AnsibleModule, host: Host, wanted: logic.Wanted, before: logic.
         result = host.read(before.superblock, before.mountpoint)
         if len(result.journal_sizes) < wanted.journals:
             module.fail_json(
-                msg=f"{wanted.device}: found {len(result.journal_sizes)} journals after gfs2_jadd; wanted {wanted.journals}"
+                msg=f"{wanted.device}: {len(result.journal_sizes)} journals after gfs2_jadd; wanted {wanted.journals}"
             )
     leave(module, wanted, before, result, waits=todo.waits)
 

@@ -57,7 +57,9 @@ options:
         description: Meta attributes.
         type: dict
       operations:
-        description: Operations, each a dict with C(name), and C(interval), C(timeout), C(on-fail) and so on.
+        description: >-
+          Operations, each a dict with C(name), and C(interval), C(timeout), C(on-fail) and so on; C(options) are what
+          the agent gets with this operation alone, such as C(OCF_CHECK_LEVEL).
         type: list
         elements: dict
   groups:

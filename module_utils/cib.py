@@ -249,9 +249,12 @@ def _primitive(resource: dict[str, Any]) -> ET.Element:
     if operations:
         parent = ET.SubElement(element, "operations")
         for operation in operations:
-            op = {"interval": "0s"} | {k: text(v) for k, v in operation.items() if v is not None}
+            given = {k: text(v) for k, v in operation.items() if v is not None and k != "options"}
+            op = {"interval": "0s"} | given
             extra = [op["role"]] if "role" in op else []
-            ET.SubElement(parent, "op", {"id": xml_id(name, op["name"], op["interval"], *extra)} | op)
+            op_id = xml_id(name, op["name"], op["interval"], *extra)
+            child = ET.SubElement(parent, "op", {"id": op_id} | op)
+            _nvpairs(child, "instance_attributes", f"{op_id}-instance_attributes", operation.get("options"))
     return element
 
 

@@ -138,6 +138,39 @@ def test_promotable_clone_and_its_constraints(fresh):
     assert wanted.find(".//rsc_location/rule/expression").get("value") == "1"
 
 
+def test_clones_run_everywhere_one_after_the_other(fresh):
+    """What the role gfs2 declares: a monitor that gets an option of its own, and constraints between clones."""
+    wanted = cib.Declaration(
+        resources=[
+            {"id": "dlm", "agent": "ocf:pacemaker:controld"},
+            {
+                "id": "fs",
+                "agent": "ocf:heartbeat:Filesystem",
+                "operations": [
+                    {"name": "monitor", "interval": "20s", "on-fail": "fence", "options": {"OCF_CHECK_LEVEL": 20}}
+                ],
+            },
+        ],
+        clones=[
+            {"id": "dlm_clone", "of": "dlm", "meta": {"interleave": True}},
+            {"id": "fs_clone", "of": "fs", "meta": {"interleave": True}},
+        ],
+        constraints=[
+            {"type": "order", "first": "dlm_clone", "then": "fs_clone"},
+            {"type": "colocation", "resource": "fs_clone", "with": "dlm_clone"},
+        ],
+    )
+    assert cib.problems(wanted, fresh) == []
+    made = cib.wanted_cib(fresh, wanted)
+    assert [clone.get("id") for clone in made.findall(".//clone")] == ["dlm_clone", "fs_clone"]
+    monitor = made.find(".//primitive[@id='fs']/operations/op")
+    assert monitor.attrib == {"id": "fs-monitor-20s", "name": "monitor", "interval": "20s", "on-fail": "fence"}
+    assert monitor.find("instance_attributes/nvpair").attrib["value"] == "20"
+    assert cib.configuration_form(cib.wanted_cib(made, wanted)) == cib.configuration_form(made)
+    wanted.resources[1]["operations"][0]["options"] = {"OCF_CHECK_LEVEL": 10}
+    assert cib.changed_resources(made, cib.wanted_cib(made, wanted)) == {"fs"}
+
+
 def test_secrets_are_not_shown(live):
     assert "hush" not in cib.render(live)
     assert cib.MASK in cib.render(live)
