@@ -24,7 +24,7 @@ except OSError as error:
 print("locked", flush=True)
 time.sleep(float(sys.argv[2]))
 """
-# Makes, writes, syncs and removes a file again and again; prints the longest time that one round took, and their number.
+# Writes and syncs small files again and again; prints the longest time that one took, and their number.
 WRITE = """
 import os, sys, time
 end, longest, count = time.monotonic() + float(sys.argv[2]), 0.0, 0
