@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: fencing_check
 short_description: Prove that a cluster's fencing is configured, enabled, and answers
 description:
-  - To be asked before anything that destroys data when a failed node goes on writing, such as a file system that
+  - To be asked before anything that loses data when a failed node goes on writing, such as a file system that
     several nodes mount. Looks at what is to be declared over what the live cluster has, if Pacemaker runs on this node.
   - Fencing has to be enabled, and some device has to be there for every node, or a watchdog.
   - Every device is then asked by this node, by the action monitor of its agent. For sbd the watchdog is looked at - its

@@ -178,12 +178,12 @@ class Host:
         return logic.Found(superblock, journals, size, device_size, mountpoint, growth)
 
     def make(self, wanted: logic.Wanted, erase: bool) -> None:
-        """Make the file system. Without -O mkfs.gfs2 itself asks before it overwrites anything, and nobody answers."""
+        """Make the file system. Without -O mkfs.gfs2 asks a person, also on a blank device; run() has looked."""
         device = Device(self.device)
         os.close(device.handle)
         if erase:
             device.erase()
-        argv = ["mkfs.gfs2", "-K", "-p", "lock_dlm", "-t", wanted.table, "-j", str(wanted.journals)]
+        argv = ["mkfs.gfs2", "-O", "-K", "-p", "lock_dlm", "-t", wanted.table, "-j", str(wanted.journals)]
         self.output([*argv, "-J", str(wanted.journal_size), self.device])
 
 
