@@ -180,7 +180,7 @@ def test_a_user_who_is_moved_there_and_back(pair, user):
 
 def test_sieve_scripts_reach_the_peer(pair, user, mail_on):
     address = pair.left.ansible.get_variables()["mail_client_address"]
-    put = mail_on(pair.left, "sieve", address, "be1.lab.test", user, f"keep; # {time.time()}", "secret")
+    put = mail_on(pair.left, "sieve", address, "be1.lab.test", user, rf"keep; # {time.time()}\n", "secret")
     assert put["said"] == ["OK", "OK", "OK"]
     name, _, domain = user.partition("@")
     home = f"/srv/mail/{domain}/{name}"
