@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.append(str(ROOT / "molecule"))
 
 from lab import commands, labs, machine, site  # noqa: E402  the lab is a program, not an installed package
-from lab.__main__ import main  # noqa: E402
+from lab.__main__ import main  # noqa: E402  as above
 from lab.commands import LabError  # noqa: E402
 
 ALL_CAPABILITIES = "CapBnd:\t000001ffffffffff\n"
