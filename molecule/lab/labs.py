@@ -175,7 +175,7 @@ class Lab:
         argv += ["--cap-add", ",".join(OWN_KERNEL_CAPABILITIES if own else CAPABILITIES)]
         if own:
             argv += ["--security-opt", "seccomp=unconfined", "--systemd=false"]
-            argv += machine.own_kernel_arguments(Path("/proc/cpuinfo").read_text())
+            argv += machine.own_kernel_arguments()
             argv += ["--tmpfs", "/lab-memory:exec,mode=0700,size=16g", "--env", f"LAB_MEMORY={host['memory']}"]
             argv += ["--env", f"LAB_PACKAGES={' '.join(host['packages'])}", "--env", f"LAB_NAME={self.name}"]
             for index, size in enumerate(host["disks"]):

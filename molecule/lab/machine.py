@@ -77,18 +77,13 @@ def containers_conf(process_status: str, cgroup_root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def own_kernel_arguments(cpuinfo: str) -> list[str]:
-    """Return what podman must be told of a container with its own kernel.
-
-    cpuinfo is the text of /proc/cpuinfo. On processors with AMX User-Mode Linux needs a help, which is compiled here.
-    """
-    if "amx_tile" not in cpuinfo.split():
-        return []
-    source = Path(__file__).parent / "own-kernel" / "whole-xstate.c"
-    library = CACHE / f"whole-xstate-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
+def own_kernel_arguments() -> list[str]:
+    """Return what podman must be told of a container with its own kernel: mends for it, which are compiled here."""
+    source = Path(__file__).parent / "own-kernel" / "uml-mends.c"
+    library = CACHE / f"uml-mends-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
     if not library.exists():
         if not shutil.which("cc"):
-            raise LabError("hosts with their own kernel need a C compiler on this processor: script/setup installs it")
+            raise LabError("hosts with their own kernel need a C compiler: script/setup installs it")
         scratch = library.with_suffix(f".{os.getpid()}")
         run(["cc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(scratch), str(source)])
         scratch.rename(library)
