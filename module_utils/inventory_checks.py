@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
-STORES = ("dsync",)
+STORES = ("dsync", "drbd")
 FRONT_ENDS = ("proxy",)
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
+FILESYSTEMS = ("ext4", "xfs")
+MINORS = 256  # more backends than a pod ever has
 FENCING = ("ipmi", "sbd")
 LARGEST_POD = 16
 SHARDS = 256
@@ -255,6 +257,37 @@ class Check:
                 "site", "mail_backends.*.shards", f"no backend has {ranges(missing)}", "all of 0-255, once each"
             )
 
+    def check_drbd(self) -> None:
+        """Check what DRBD replicates, and over which network."""
+        if self.site.get("mail_store") != "drbd":
+            return
+        if "storage" not in self.networks:
+            self.report("site", "mail_networks.storage", None, "a network for DRBD alone, such as 203.0.113.0/24")
+        for host in sorted(self.groups.get("mail_nodes", [])):
+            value = self.hosts.get(host, {}).get("mail_storage_address")
+            self.address(host, "mail_storage_address", value, "storage", f"{host}'s own")
+        for pod, nodes in sorted(self.pods.items()):
+            if len(nodes) != 2:
+                self.report("site", f"group {pod}", f"{len(nodes)} nodes", "2 nodes: the kernel's DRBD replicates to one")
+        taken: dict[tuple[str, str, str], str] = {}
+        for name, backend in self.backends.items():
+            if not isinstance(backend, dict):
+                continue
+            disk, minor = backend.get("disk"), backend.get("drbd_minor")
+            if not isinstance(disk, str) or not disk.startswith("/dev/"):
+                self.report("site", f"mail_backends.{name}.disk", disk, "a block device, such as /dev/vg0/be1")
+            if not isinstance(minor, int) or isinstance(minor, bool) or not 0 <= minor < MINORS:
+                wanted = f"a number from 0 to {MINORS - 1}: the backend's device is /dev/drbdNUMBER"
+                self.report("site", f"mail_backends.{name}.drbd_minor", minor, wanted)
+            filesystem = backend.get("filesystem", "ext4")
+            if filesystem not in FILESYSTEMS:
+                self.report("site", f"mail_backends.{name}.filesystem", filesystem, f"one of {', '.join(FILESYSTEMS)}")
+            for variable, value in (("disk", disk), ("drbd_minor", minor)):
+                key = (str(backend.get("pod")), variable, str(value))
+                if value is not None and key in taken:
+                    self.report("site", f"mail_backends.{name}.{variable}", value, f"its own, not that of {taken[key]}")
+                taken.setdefault(key, name)
+
     def check_fencing(self) -> None:
         """Check that each node can be switched off by another."""
         method = self.site.get("fencing_method")
@@ -317,6 +350,7 @@ def check_site(
     check.check_groups()
     check.check_front()
     check.check_backends()
+    check.check_drbd()
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})

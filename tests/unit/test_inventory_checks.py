@@ -20,7 +20,7 @@ def mutated(changes: dict[str, Any]) -> dict[str, Any]:
         for folder in folders:
             target = target[folder]
         if value is None:
-            target.pop(name)
+            target.pop(name, None)
         else:
             target[name] = value
     return inventory
@@ -45,10 +45,14 @@ def test_table_is_long_enough() -> None:
     assert len(CASES["bad"]) >= 45
 
 
-@pytest.mark.parametrize("name", CASES["bad"])
+def test_good_site_with_drbd_passes() -> None:
+    assert problems(mutated(CASES["drbd"])) == []
+
+
+@pytest.mark.parametrize("name", [*CASES["bad"], *CASES["bad_drbd"]])
 def test_bad_site(name: str) -> None:
-    case = CASES["bad"][name]
-    found = problems(mutated(case["set"]))
+    case = CASES["bad"].get(name) or CASES["bad_drbd"][name]
+    found = problems(mutated((CASES["drbd"] if name in CASES["bad_drbd"] else {}) | case["set"]))
     assert len(found) == len(case["says"]), "\n".join(lines(found))
     for where, variable, text in case["says"]:
         assert any(

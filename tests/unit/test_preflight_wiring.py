@@ -16,7 +16,7 @@ SECRETS = (
 )
 
 
-def told(variables: dict[str, Any]) -> set[str]:
+def told(variables: dict[str, Any], architecture: str = "dsync") -> set[str]:
     """Run site.yml on the template with some variables changed, and return what is listed: host and variable.
 
     That no host can be reached is listed, too, and left out.
@@ -25,7 +25,7 @@ def told(variables: dict[str, Any]) -> set[str]:
         [
             *(
                 str(Path(sys.executable).parent / "ansible-playbook"),
-                "--inventory=inventories/dsync",
+                f"--inventory=inventories/{architecture}",
                 "playbooks/site.yml",
             ),
             f"--extra-vars={json.dumps(NOWHERE | variables)}",
@@ -79,3 +79,8 @@ def told(variables: dict[str, Any]) -> set[str]:
 )
 def test_what_is_told(variables: dict[str, Any], expected: set[str]) -> None:
     assert told(variables) == expected
+
+
+def test_a_store_s_own_secret_is_told() -> None:
+    secrets = {f"site: {name}" for name in SECRETS}
+    assert told({}, "drbd") == secrets - {"site: mail_replication_api_key"} | {"site: drbd_secret"}

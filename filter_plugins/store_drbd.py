@@ -1,0 +1,125 @@
+"""Filters that turn backends of the store drbd into DRBD resources, and those into what the cluster runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+FIRST_PORT = 7788  # TCP port of minor 0
+
+
+def mount_point(backend: str) -> str:
+    """Give the directory where a backend's file system is mounted."""
+    return f"/srv/mail/{backend}"
+
+
+def mounted_backends(backends: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give backends that each have their mail on a file system of their own."""
+    return {name: {**backend, "mail_root": mount_point(name)} for name, backend in backends.items()}
+
+
+def drbd_resources(
+    backends: Mapping[str, Mapping[str, Any]], nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Give the DRBD resource of each backend, on all nodes of its pod, its own node first."""
+    return [
+        {
+            "name": name,
+            "minor": backend["drbd_minor"],
+            "port": FIRST_PORT + int(backend["drbd_minor"]),
+            "filesystem": backend.get("filesystem", "ext4"),
+            "nodes": [
+                {"name": node, "address": hostvars[node]["mail_storage_address"], "disk": backend["disk"]}
+                for node in sorted(nodes, key=lambda node: (node != backend["node"], node))
+            ],
+        }
+        for name, backend in backends.items()
+    ]
+
+
+def drbd_cluster_resources(resources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give each DRBD resource and the mount of its file system as resources of the cluster."""
+    found: list[dict[str, Any]] = []
+    for resource in resources:
+        name = resource["name"]
+        found += [
+            {
+                "id": f"{name}_drbd",
+                "agent": "ocf:linbit:drbd",
+                "options": {"drbd_resource": name},
+                "operations": [
+                    {"name": "start", "interval": "0s", "timeout": "240s"},
+                    # Longer than the handler that fences the peer may take.
+                    {"name": "promote", "interval": "0s", "timeout": "120s"},
+                    {"name": "demote", "interval": "0s", "timeout": "90s"},
+                    {"name": "stop", "interval": "0s", "timeout": "100s"},
+                    {"name": "monitor", "interval": "9s", "role": "Promoted", "timeout": "20s"},
+                    {"name": "monitor", "interval": "11s", "role": "Unpromoted", "timeout": "20s"},
+                ],
+            },
+            {
+                "id": f"{name}_filesystem",
+                "agent": "ocf:heartbeat:Filesystem",
+                "options": {
+                    "device": f"/dev/drbd{resource['minor']}",
+                    "directory": mount_point(name),
+                    "fstype": resource["filesystem"],
+                    "options": "noatime,nodev,nosuid,noexec",
+                },
+                "operations": [
+                    {"name": "start", "interval": "0s", "timeout": "60s"},
+                    {"name": "stop", "interval": "0s", "timeout": "60s"},
+                    # Level 20 writes and reads a file: a mount that hangs is found.
+                    {
+                        "name": "monitor",
+                        "interval": "20s",
+                        "timeout": "40s",
+                        "options": {"OCF_CHECK_LEVEL": "20"},
+                    },
+                ],
+            },
+        ]
+    return found
+
+
+def drbd_cluster_clones(resources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the clone of each DRBD resource: up on all its nodes, promoted on one."""
+    return [
+        {
+            "id": f"{resource['name']}_drbd_clone",
+            "of": f"{resource['name']}_drbd",
+            "meta": {
+                "promotable": True,
+                "notify": True,
+                "clone-max": len(resource["nodes"]),
+                "promoted-max": 1,
+            },
+        }
+        for resource in resources
+    ]
+
+
+def drbd_cluster_constraints(resources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the constraints by which a backend's group runs where its DRBD resource is promoted, and after that."""
+    found: list[dict[str, Any]] = []
+    for resource in resources:
+        group, clone = resource["name"], f"{resource['name']}_drbd_clone"
+        found += [
+            {"type": "colocation", "resource": group, "with": clone, "with_role": "Promoted", "score": "INFINITY"},
+            {"type": "order", "first": clone, "first_action": "promote", "then": group, "then_action": "start"},
+        ]
+    return found
+
+
+class FilterModule:
+    """The filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name them."""
+        return {
+            "mounted_backends": mounted_backends,
+            "drbd_resources": drbd_resources,
+            "drbd_cluster_resources": drbd_cluster_resources,
+            "drbd_cluster_clones": drbd_cluster_clones,
+            "drbd_cluster_constraints": drbd_cluster_constraints,
+        }
