@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -14,6 +15,7 @@ EDGE = 16 * 1024 * 1024
 SAMPLE = 64 * 1024
 SAMPLES = 64
 BLOCK = 1024 * 1024
+BLKFLSBUF = 0x1261  # linux/fs.h: forget what is cached of a device
 # Structures that wipefs does not know, by what stands at the device's very beginning.
 MAGICS = {b"SBD_SBD_": "sbd"}
 
@@ -87,6 +89,8 @@ class Device:
         self.path = path
         # Past the cache: another host may have written to a shared disk.
         self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if self.block else 0))
+        if self.block:
+            fcntl.ioctl(self.handle, BLKFLSBUF)  # for wipefs, which reads through the cache
         self.size = os.lseek(self.handle, 0, os.SEEK_END)
 
     def read(self, offset: int, length: int) -> bytes:

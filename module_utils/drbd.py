@@ -15,9 +15,11 @@ MASK = '"********"'
 JUST_CREATED = "0000000000000004"  # the generation of metadata that has never been in use
 MIN_BYTES = 16 * 1024 * 1024
 GROWTH = 1024 * 1024  # less than this is rounding, not growth
+# Debian's handler, with a translation: see roles/drbd/templates/fence-peer.j2.
+FENCE = "/usr/local/lib/dovecluster/drbd-fence-peer /usr/lib/drbd/"
 HANDLERS = {
-    8: {"fence-peer": "crm-fence-peer.sh", "after-resync-target": "crm-unfence-peer.sh"},
-    9: {"fence-peer": "crm-fence-peer.9.sh", "unfence-peer": "crm-unfence-peer.9.sh"},
+    8: {"fence-peer": FENCE + "crm-fence-peer.sh", "after-resync-target": "/usr/lib/drbd/crm-unfence-peer.sh"},
+    9: {"fence-peer": FENCE + "crm-fence-peer.9.sh", "unfence-peer": "/usr/lib/drbd/crm-unfence-peer.9.sh"},
 }
 SYNCING = {
     "SyncSource",
@@ -173,6 +175,11 @@ def render(resource: dict[str, Any], major: int) -> str:
         "shared-secret": f'"{resource["secret"]}"',
         "verify-alg": resource["verify_alg"],
         "csums-alg": resource["csums_alg"],
+        # Tenths of seconds and seconds: a dead peer is noticed before the cluster has fenced it, so it waits not.
+        "timeout": "30",
+        "ping-timeout": "10",
+        "ping-int": "4",
+        "connect-int": "4",
         "allow-two-primaries": "yes" if resource["two_primaries"] else "no",
         # What split is never thrown away by a rule: people decide.
         "after-sb-0pri": "disconnect",
@@ -188,7 +195,7 @@ def render(resource: dict[str, Any], major: int) -> str:
     (net if major >= 9 else disk)["fencing"] = resource["fencing"]
     handlers = {}
     if fenced:
-        handlers = {name: f'"/usr/lib/drbd/{script}"' for name, script in HANDLERS[min(major, 9)].items()}
+        handlers = {name: f'"{script}"' for name, script in HANDLERS[min(major, 9)].items()}
     if resource["split_brain_handler"]:
         handlers["split-brain"] = f'"{resource["split_brain_handler"]}"'
     lines = ["# Managed by Ansible.", f"resource {resource['name']} {{"]

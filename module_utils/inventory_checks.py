@@ -268,7 +268,9 @@ class Check:
             self.address(host, "mail_storage_address", value, "storage", f"{host}'s own")
         for pod, nodes in sorted(self.pods.items()):
             if len(nodes) != 2:
-                self.report("site", f"group {pod}", f"{len(nodes)} nodes", "2 nodes: the kernel's DRBD replicates to one")
+                self.report(
+                    "site", f"group {pod}", f"{len(nodes)} nodes", "2 nodes: the kernel's DRBD replicates to one"
+                )
         taken: dict[tuple[str, str, str], str] = {}
         for name, backend in self.backends.items():
             if not isinstance(backend, dict):

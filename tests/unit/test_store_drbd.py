@@ -36,5 +36,9 @@ def test_one_node_is_promoted_and_a_backend_follows_it():
     ]
     assert all(clone["meta"]["promoted-max"] == 1 and clone["meta"]["clone-max"] == 2 for clone in clones)
     colocation, order = store_drbd.drbd_cluster_constraints(RESOURCES[:1])
-    assert (colocation["resource"], colocation["with"], colocation["with_role"]) == ("be1", "be1_drbd_clone", "Promoted")
+    assert (colocation["resource"], colocation["with"], colocation["with_role"]) == (
+        "be1",
+        "be1_drbd_clone",
+        "Promoted",
+    )
     assert (order["first"], order["first_action"], order["then"]) == ("be1_drbd_clone", "promote", "be1")
