@@ -89,9 +89,13 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
     if arguments.what == "architecture":
         if arguments.name not in architectures():
             raise SystemExit(f"no architecture '{arguments.name}'; there are: {' '.join(architectures())}")
+        if not scenarios_of(arguments.name):
+            raise SystemExit(f"architecture {arguments.name} has no scenario: nothing proves it")
         return [part for part, _ in scenarios(arguments.name)]
     due = []
     for name in architectures():
+        if not scenarios_of(name):
+            print(f"architecture {name}: has no scenario, nothing proves it")
         for part, before in scenarios(name):
             if arguments.all or before != inputs(name, scenarios_of(name)):
                 due.append(part)

@@ -1,5 +1,6 @@
 """DRBD: what its tools report (recorded on 8.4.11 with drbd-utils 9.22), and what follows."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from module_utils import drbd
 from module_utils.drbd import Status, first_sync, grows, may_verify, parse_status, render, usable_bytes, verdict
 
 RECORDED = Path(__file__).parent / "recorded"
+FENCE_PEER = Path(__file__).parents[2] / "roles/drbd/templates/fence-peer.j2"
 FRESH = ["0000000000000004", "0" * 16, "0" * 16, "0" * 16]
 USED = ["9A93B80002E47F52", *FRESH[1:]]
 RESOURCE = {
@@ -83,9 +85,11 @@ def test_version_disk_uuid_generation() -> None:
 
 def test_handlers_and_fencing_follow_the_version() -> None:
     eight, nine = render(RESOURCE, 8), render(RESOURCE, 9)
-    assert "crm-fence-peer.sh" in eight and "after-resync-target" in eight
+    assert "drbd-fence-peer /usr/lib/drbd/crm-fence-peer.sh" in eight and "after-resync-target" in eight
     assert "fencing" in eight.partition("disk {")[2].partition("}")[0]
-    assert "crm-fence-peer.9.sh" in nine and "unfence-peer" in nine and "node-id 1;" in nine
+    assert (
+        "drbd-fence-peer /usr/lib/drbd/crm-fence-peer.9.sh" in nine and "unfence-peer" in nine and "node-id 1;" in nine
+    )
     assert "fencing" in nine.partition("net {")[2].partition("}")[0]
     assert "crm-fence" not in render({**RESOURCE, "fencing": "dont-care"}, 8)
     assert "letters-and-digits" not in drbd.mask(eight)
@@ -172,3 +176,25 @@ def test_all_that_is_wrong_with_a_declaration() -> None:
     found = " ".join(drbd.declaration_problems(bad, "other"))
     for word in ("name 1 2", "uname -n", "two primaries", "secret"):
         assert word in found
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('in_ccm="0" crmd="0"', 'in_ccm="false" crmd="offline"'),
+        ('in_ccm="1795535735" crmd="1795535734"', 'in_ccm="true" crmd="online"'),
+        ('in_ccm="true" crmd="online"', 'in_ccm="true" crmd="online"'),
+    ],
+)
+def test_fence_handler_reads_node_states_of_old_and_new_pacemakers(tmp_path, written, read):
+    """What its cibadmin prints, and ends with, when Pacemaker's own does so."""
+    own = tmp_path / "cibadmin"
+    own.write_text(f'#!/bin/sh\necho \'<node_state uname="mail1" {written} join="down"/>\'\nexit 7\n')
+    handler = tmp_path / "handler"
+    handler.write_text("#!/bin/bash\ncibadmin -Q\nexit $?\n")
+    for program in (own, handler):
+        program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["bash", FENCE_PEER, handler], env=environment, capture_output=True, text=True)
+    assert done.stdout == f'<node_state uname="mail1" {read} join="down"/>\n'
+    assert done.returncode == 7
