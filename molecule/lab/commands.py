@@ -16,8 +16,11 @@ class LabError(Exception):
     """Something a person has to know: printed without a traceback."""
 
 
-def run(argv: Sequence[str], *, check: bool = True, stdin: str | None = None) -> str:
-    """Run a command and give its standard output; raise LabError when it fails and check is set."""
+def run(argv: Sequence[str], *, check: bool = True, stdin: str | None = None, errors: bool = False) -> str:
+    """Run a command and give its standard output; raise LabError when it fails and check is set.
+
+    With errors its standard error comes along.
+    """
     done = subprocess.run(
         argv,
         input=stdin,
@@ -28,7 +31,7 @@ def run(argv: Sequence[str], *, check: bool = True, stdin: str | None = None) ->
     )
     if check and done.returncode:
         raise LabError(f"{' '.join(argv)} exited with {done.returncode}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
+    return done.stdout + (done.stderr if errors else "")
 
 
 def environment() -> dict[str, str]:

@@ -360,10 +360,15 @@ class Lab:
         seconds = BOOT_SECONDS + (PACKAGES_SECONDS if host["packages"] else 0)
         deadline = time.monotonic() + seconds
         while not any(answers(a) for a in addresses):
-            if time.monotonic() > deadline:
-                console = run(["podman", "logs", "--tail", "20", self.container(host["name"])], check=False)
-                raise LabError(f"{host['name']} did not come up within {seconds} s; its console ends with:\n{console}")
-            time.sleep(0.2)
+            # It ends when a package cannot be installed.
+            ended = self.container_state(host["name"]) in ("exited", "stopped")
+            if ended or time.monotonic() > deadline:
+                what = "ended while it came up" if ended else f"did not come up within {seconds} s"
+                console = run(
+                    ["podman", "logs", "--tail", "20", self.container(host["name"])], check=False, errors=True
+                )
+                raise LabError(f"{host['name']} {what}; its console ends with:\n{console}")
+            time.sleep(0.5)
 
     # -- the daemon behind the BMCs
 

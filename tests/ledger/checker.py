@@ -110,6 +110,9 @@ def _compare_one(report: Report, mail: Mail, copies: list[Copy]) -> None:
     report.expunged += mail.expunged
     report.uncertain += mail.uncertain
     what = {"id": mail.id, "user": mail.user, "path": mail.path, "acknowledged": mail.acknowledged}
+    copies, extra = _redelivered(mail, copies)
+    if extra:
+        report.redelivered.append({**what, "folder": [copy.folder for copy in extra]})
     where = [copy.folder for copy in copies]
     flags = set().union(*(copy.flags for copy in copies)) & KEPT_FLAGS
     if mail.change_state == MERGING:
@@ -134,6 +137,20 @@ def _compare_one(report: Report, mail: Mail, copies: list[Copy]) -> None:
         report.wrong_folder.append({**what, "folder": where, "wanted": sorted(mail.folders)})
     if mail.flags_known and flags != mail.flags:
         report.wrong_flags.append({**what, "flags": sorted(flags), "wanted": sorted(mail.flags)})
+
+
+def _redelivered(mail: Mail, copies: list[Copy]) -> tuple[list[Copy], list[Copy]]:
+    """Part the copies that the MTA delivered beside the one that the user has changed: they are as they came."""
+    if not mail.changed_delivery or mail.change_state != ACKNOWLEDGED:
+        return copies, []
+    mine: list[Copy] = []
+    again: list[Copy] = []
+    seen = {mail.changed_delivery}
+    for copy in copies:
+        new = copy.folder == mail.folder and copy.delivery and copy.delivery not in seen
+        (again if new else mine).append(copy)
+        seen.add(copy.delivery)
+    return mine, again
 
 
 def difference(one: Iterable[Copy], other: Iterable[Copy]) -> dict[str, list[Any]]:

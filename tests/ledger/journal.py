@@ -70,6 +70,7 @@ class Mail:
     change_state: str | None = None
     change_acknowledged: float | None = None
     moved_to: str | None = None
+    changed_delivery: str = ""  # LMTP's id of the copy that was changed: the MTA may deliver another later
 
     @property
     def must_exist(self) -> bool:
@@ -121,6 +122,7 @@ def mails(entries: Iterable[dict[str, Any]]) -> dict[str, Mail]:
             mail = found[entry["id"]]
             mail.change, mail.change_state = event, state
             mail.moved_to = entry.get("to")
+            mail.changed_delivery = entry.get("delivery", "")
             if state == ACKNOWLEDGED:
                 mail.change_acknowledged = entry["at"]
                 if event == "flag":

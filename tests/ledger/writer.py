@@ -14,6 +14,7 @@ from typing import Any
 
 from module_utils.mail_clients import Imap, Smtp
 
+from .checker import delivery_id
 from .front import FAILURES, Backoff, Front, Pace, User, close
 from .journal import ACKNOWLEDGED, REFUSED, SENT, UNCERTAIN, Journal
 
@@ -168,6 +169,8 @@ class Writer:
             return
         kind = random.choice(["flag", "move", "expunge"])
         entry: dict[str, Any] = {"event": kind, "id": ident, "user": user.user, "path": "imap"}
+        if ident.endswith(".smtp@ledger.invalid>"):
+            entry["delivery"] = self._delivery(client, uid)
         if kind == "flag":
             flag = random.choice(FLAGS)
             entry["flags"] = [flag]
@@ -192,6 +195,12 @@ class Writer:
                 raise RefusedError(f"{folder}: {refused}")
         uids = (answer[1][0] or b"").split()
         return uids[0].decode() if uids else None
+
+    def _delivery(self, client: Imap, uid: str) -> str:
+        answer = client.uid("FETCH", uid, "(BODY.PEEK[HEADER.FIELDS (RECEIVED)])")
+        if refused := refusal(answer):
+            raise RefusedError(refused)
+        return delivery_id(next((item[1] for item in answer[1] if isinstance(item, tuple)), b"").decode())
 
 
 def refusal(answer: tuple[str, Any]) -> str | None:

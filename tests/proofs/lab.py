@@ -209,6 +209,11 @@ class Lab:
         pods = [self.group(pod) for pod in {values["pod"] for values in self.backends.values()}]
         return all(len(self.online(node)) == len(pod) for pod in pods for node in pod) and bool(self.settled())
 
+    def queued(self) -> int:
+        """How many mails the MTAs have still to deliver; they are told to try now."""
+        command = "postqueue -f && postqueue -j | wc -l"
+        return sum(int(self.ssh(node, command)) for node in self.group("mta"))
+
     def listing(self, node: str) -> list[Copy]:
         """What a node's replica holds, of the demo users."""
         copies = parse_doveadm(self.ssh(node, LISTING, timeout=120))

@@ -92,6 +92,26 @@ def test_copies_of_one_delivery_are_duplicates_two_deliveries_are_not() -> None:
     assert (report.faults, len(report.redelivered)) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "end"),
+    [
+        ("expunge", {}, []),
+        ("move", {"to": "ledger-moved"}, [copy(2, "smtp", folder="ledger-moved", delivery="a")]),
+        ("flag", {"flags": ["\\Seen"]}, [copy(2, "smtp", flags=("\\Seen",), delivery="a")]),
+    ],
+)
+def test_a_copy_delivered_after_the_first_was_changed(kind: str, more: dict[str, Any], end: list[Copy]) -> None:
+    rest = [one for one in KEPT if one.id != ident(2, "smtp")]
+    entries = [*GOOD, change(kind, 2, path="smtp", delivery="a", **more)]
+    report = compare(mails(entries), [*rest, *end, copy(2, "smtp", delivery="b")])
+    assert (report.faults, len(report.redelivered)) == (0, 1)
+    # The copy that was changed, back as it was, or twice, or the new one where no MTA delivers, is a fault.
+    assert faults([*rest, copy(2, "smtp", delivery="a"), copy(2, "smtp", delivery="b")], entries)
+    if end:
+        assert faults([*rest, *end, *end, copy(2, "smtp", delivery="b")], entries)
+    assert faults([*rest, *end, copy(2, "smtp", folder="ledger-1", delivery="b")], entries)
+
+
 def test_resurrected() -> None:
     assert faults([*KEPT, copy(3)]) == {"resurrected": 1}
 
