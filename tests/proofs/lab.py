@@ -52,7 +52,12 @@ class Lab:
         """Run one of script/lab's commands."""
         try:
             done = subprocess.run(
-                self.command(*arguments), env=self._env, capture_output=True, text=True, timeout=timeout
+                self.command(*arguments),
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
             )
         except subprocess.TimeoutExpired as error:
             if check:
@@ -121,7 +126,7 @@ class Lab:
     def inventory(self) -> dict[str, Any]:
         """The inventory as Ansible sees it."""
         argv = [ansible("ansible-inventory"), "-i", self.info["inventory"], "--list"]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
             raise ProofError(f"ansible-inventory ended with {done.returncode}: {done.stderr.strip()[-500:]}")
         return json.loads(done.stdout)

@@ -24,7 +24,10 @@ def playbook(lab: Lab, name: str = "site.yml") -> list[str]:
 def provision(lab: Lab, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     environment = {**os.environ, **PLAIN}
-    return subprocess.run(playbook(lab), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    argv = playbook(lab)
+    return subprocess.run(
+        argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+    )
 
 
 def recap(text: str) -> dict[str, dict[str, int]]:

@@ -27,7 +27,10 @@ def run(proof: Proof) -> None:
         for number in range(KILLS):
             # Later kills come later in the run, as the earlier ones got so far already.
             after = random.uniform(0.1, 1.0) * RUN_SECONDS * (number + 1) / KILLS
-            play = subprocess.Popen(playbook(proof.lab), cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            argv = playbook(proof.lab)
+            play = subprocess.Popen(
+                argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 play.wait(after)
             except subprocess.TimeoutExpired:

@@ -6,7 +6,6 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,12 +70,12 @@ int epoll_wait(int epoll, struct epoll_event *events, int count, int millisecond
 
 /*
  * `script/lab fail HOST DISK` makes /lab-failed-DISK in the container: from then on every read and write of that disk fails
- * as it does with a broken one.
+ * as it does with a broken one. A kernel's stack is small, so buffers are.
  */
 static int disk_failed(int file)
 {
 	static const char disks[] = "/lab-disks/";
-	char descriptor[32], path[PATH_MAX], mark[PATH_MAX];
+	char descriptor[32], path[64], mark[80];
 	ssize_t length;
 
 	snprintf(descriptor, sizeof descriptor, "/proc/self/fd/%d", file);
@@ -86,7 +85,7 @@ static int disk_failed(int file)
 	path[length] = 0;
 	if (strncmp(path, disks, sizeof disks - 1))
 		return 0;
-	snprintf(mark, sizeof mark, "/lab-failed-%.64s", path + sizeof disks - 1);
+	snprintf(mark, sizeof mark, "/lab-failed-%s", path + sizeof disks - 1);
 	return access(mark, F_OK) == 0;
 }
 
