@@ -29,7 +29,8 @@ def run(proof: Proof) -> None:
             proof.numbers["served_s"] = round(proof.back(time.time()), 1)
             time.sleep(10)
             proof.served(broken, time.time())
-            proof.expect(lab.settled() == where, f"backends moved: {lab.placement()}, before: {where}")
+            now = wait_for("each backend runs on one node", lab.settled, 60)
+            proof.expect(now == where, f"backends moved: {now}, before: {where}")
         finally:
             proof.say("the disk works again; attach it")
             lab.mend(node, disk)

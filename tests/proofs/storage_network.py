@@ -24,7 +24,8 @@ def run(proof: Proof) -> None:
             # Longer than anything that could fence or move would take to begin.
             time.sleep(20)
             proof.served(cut, time.time())
-            proof.expect(lab.settled() == where, f"backends moved: {lab.placement()}, before: {where}")
+            now = wait_for("each backend runs on one node", lab.settled, 60)
+            proof.expect(now == where, f"backends moved: {now}, before: {where}")
             proof.expect(drbd.fenced(lab), "no node is forbidden to be promoted, though its copy is old")
         finally:
             proof.say("plug the cable in")
