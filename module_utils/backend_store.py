@@ -51,7 +51,7 @@ class BackendStore:
 
     def users(self) -> list[str]:
         """Everybody who has a home."""
-        homes = (path for path in self.root.glob("*/*") if path.is_dir() and "." in path.parent.name.lstrip("."))
+        homes = (path for path in self.root.glob("[!.]*.*/*") if path.is_dir())  # no lost+found
         return sorted(f"{home.name}@{home.parent.name}" for home in homes)
 
     def home(self, user: str) -> Path:

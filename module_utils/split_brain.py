@@ -1,16 +1,12 @@
-"""Filters for playbooks/split_brain.yml: which side is which, what differs, and how to show it."""
+"""Which side of a split brain is which, what differs, and how to show it: pure logic, on the controller."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-# On the controller Ansible offers the project's module_utils to modules alone.
-sys.path.append(str(Path(__file__).resolve().parent.parent))
 from module_utils.drbd import SYNCING, diverged
-from module_utils.mail_difference import Mails, count, folder_for, only_in
+from module_utils.mail_difference import Mails, count, only_in
 
 WHOLE = {"UpToDate", "Consistent", "Outdated"}  # an Inconsistent disk is neither old nor new
 
@@ -109,20 +105,3 @@ def difference_table(
                 for mail in mails
             ]
     return lines
-
-
-class FilterModule:
-    """The filters."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name them."""
-        return {
-            "split_sides": split_sides,
-            "side_untouched": untouched,
-            "differing_users": differing_users,
-            "mails_only_in": only_in,
-            "mails_count": count,
-            "saved_folder": folder_for,
-            "side_table": side_table,
-            "difference_table": difference_table,
-        }
