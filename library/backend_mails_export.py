@@ -102,7 +102,6 @@ def export(module: AnsibleModule, given: dict[str, Any]) -> None:
                     f"{store.backend}: {missing} mails of {user} could not be taken out of {given['disk']}"
                 )
         new = Path(f"{given['dest']}.new")
-        new.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         code, _, err = module.run_command(
             ["bash", "-ec", ARCHIVE, "archive", str(out), str(new)], environ_update={"KEY": given["key"]}
         )

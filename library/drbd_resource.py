@@ -236,8 +236,8 @@ class Node(Kernel):
         if self.split():
             self.problems.append(
                 "split brain: both sides went on alone and are not connected again."
-                " Nothing is thrown away by itself: compare both sides, save what one of them has, then"
-                f" on the side to discard: drbdadm connect --discard-my-data {self.name}"
+                " Nothing is thrown away by itself: playbooks/split_brain.yml shows what differs, saves it and"
+                " gives one side up"
             )
         if self.mine is None:
             return "keep"

@@ -311,18 +311,19 @@ def first_sync(status: Status, generation: list[str], wanted: str) -> str:
 
 
 def diverged(one: list[str], other: list[str]) -> bool:
-    """Whether two sides, by their generation identifiers, went on alone from data that they had in common.
+    """Whether two sides, by their generation identifiers, both went on alone.
 
-    Neither has the other's present generation in its past, as a side that merely missed something would.
+    Neither has the other's present generation in its past, as the peer of a side that merely missed something would.
+    What both come from is not asked for: a side that was forced to be primary has forgotten it.
     """
 
     def plain(generation: list[str]) -> list[int]:
         return [int(identifier, 16) & ~1 for identifier in generation]  # the lowest bit says: was primary
 
     first, second = plain(one), plain(other)
-    if not first or not second or first[0] in second or second[0] in first:
+    if not first or not second or JUST_CREATED in (one[0], other[0]):
         return False
-    return bool({*first[1:]} & {*second[1:]} - {0})
+    return first[0] not in second and second[0] not in first
 
 
 def usable_bytes(device_bytes: int) -> int:

@@ -81,7 +81,7 @@ def side_table(sides: Mapping[str, str], looks: Mapping[str, Any], totals: Mappi
         ("", [f"{nodes[0]} (serves)", f"{nodes[1]} (given up)"]),
         ("DRBD", [f"{values['role']}, {values['connection']}, {values['disk_state']}" for values in status]),
         ("generation", [looks[node]["generation"][0] for node in nodes]),
-        ("generation in common", [", ".join(looks[node]["generation"][1:2]) for node in nodes]),
+        ("went on from", [looks[node]["generation"][1] for node in nodes]),
         ("differs from the peer", [f"{values['out_of_sync_bytes'] / 2**20:.1f} MiB" for values in status]),
         ("mails", [str(totals[node]["count"]) for node in nodes]),
         ("newest mail", [totals[node]["newest"] or "none" for node in nodes]),

@@ -83,7 +83,8 @@ def part(lab: Lab, backend: str, serving: str, other: str) -> None:
     lab.ssh(serving, "crm_attribute --name maintenance-mode --update true")
     for node in (other, serving):
         lab.ssh(node, f"drbdadm disconnect {backend}")
-    lab.ssh(other, f"drbdadm primary --force {backend} && mount {disk} /srv/mail/{backend}")
+    mount = f"/srv/mail/{backend}"
+    lab.ssh(other, f"drbdadm primary --force {backend} && mkdir -p {mount} && mount {disk} {mount}")
 
 
 def join(lab: Lab, backend: str, serving: str, other: str) -> None:

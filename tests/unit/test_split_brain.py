@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 
 from module_utils import backend_store, mail_difference, split_brain
-from module_utils.drbd import diverged
+from module_utils.drbd import JUST_CREATED, diverged, parse_out_of_sync
 
 ZERO = "0" * 16
 COMMON = "AAAAAAAAAAAAAAA0"
@@ -23,13 +23,34 @@ MINE, THEIRS = "1111111111111111", "2222222222222220"
         ([MINE, COMMON, ZERO, ZERO], [COMMON, ZERO, ZERO, ZERO], False),
         ([MINE, "BBBBBBBBBBBBBBB0", COMMON, ZERO], [COMMON[:-1] + "1", ZERO, ZERO, ZERO], False),
         ([MINE, ZERO, ZERO, ZERO], ["1111111111111110", ZERO, ZERO, ZERO], False),
-        # Nothing in common at all, and nothing known.
-        ([MINE, ZERO, ZERO, ZERO], [THEIRS, ZERO, ZERO, ZERO], False),
+        # Recorded: DRBD 8.4 called it a split brain, and the side that was forced has forgotten what both come from.
+        (
+            ["9274D383E6315AB1", "C205BBD84C40AC33", ZERO, ZERO],
+            ["C069D0233E195B5C", "58BC574B6FB9CB9B", ZERO, ZERO],
+            True,
+        ),
+        # A new disk, and nothing known.
+        ([MINE, ZERO, ZERO, ZERO], [JUST_CREATED, ZERO, ZERO, ZERO], False),
         ([], [THEIRS, COMMON, ZERO, ZERO], False),
     ],
 )
 def test_sides_that_went_on_alone(one, other, split) -> None:
     assert diverged(one, other) is diverged(other, one) is split
+
+
+PROC = """version: 8.4.11 (api:1/proto:86-101)
+srcversion: AAC9D2685AD926F7D004EAB
+ 0: cs:StandAlone ro:Primary/Unknown ds:UpToDate/Outdated   r-----
+    ns:0 nr:0 dw:42183 dr:38998 al:18 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:64
+ 1: cs:Unconfigured
+ 2: cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate C r-----
+    ns:0 nr:857 dw:41893 dr:0 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:0
+"""
+
+
+def test_how_much_differs_without_a_connection() -> None:
+    assert parse_out_of_sync(PROC) == {0: 65536, 2: 0}
+    assert parse_out_of_sync("") == {}
 
 
 def look(role: str, connection: str = "StandAlone", disk: str = "UpToDate", **more):
