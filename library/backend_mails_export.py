@@ -86,9 +86,9 @@ sync "$2"
 """
 
 
-def export(module: AnsibleModule, given: dict[str, Any]) -> None:
+def export(given: dict[str, Any]) -> None:
     """Copy each user's mails into an mdbox within the private copy, and archive these."""
-    store = BackendStore(module, given["backend"], given["root"])
+    store = BackendStore(given["backend"], given["root"])
     with store.private_copy(given["disk"], given["filesystem"]):
         out = store.root / f".export-{os.getpid()}"
         out.mkdir(mode=0o700)
@@ -102,11 +102,7 @@ def export(module: AnsibleModule, given: dict[str, Any]) -> None:
                     f"{store.backend}: {missing} mails of {user} could not be taken out of {given['disk']}"
                 )
         new = Path(f"{given['dest']}.new")
-        code, _, err = module.run_command(
-            ["bash", "-ec", ARCHIVE, "archive", str(out), str(new)], environ_update={"KEY": given["key"]}
-        )
-        if code:
-            raise StoreError(f"{store.backend}: {new} could not be written: {err.strip()}")
+        store.run("bash", "-ec", ARCHIVE, "archive", str(out), str(new), KEY=given["key"])
         new.replace(given["dest"])
 
 
@@ -126,8 +122,8 @@ def main() -> None:
     )
     if not module.check_mode:
         try:
-            export(module, module.params)
-        except StoreError as error:
+            export(module.params)
+        except (StoreError, OSError, ValueError) as error:
             module.fail_json(msg=str(error))
     module.exit_json(changed=True, count=count(module.params["mails"]))
 

@@ -75,9 +75,9 @@ openssl enc -d -aes-256-cbc -pbkdf2 -pass env:KEY -in "$2" | tar --extract --dir
 """
 
 
-def save(module: AnsibleModule, given: dict[str, Any]) -> int:
+def save(given: dict[str, Any], check_mode: bool) -> int:
     """Unpack each user's mdbox, save from it, and remove it."""
-    store = BackendStore(module, given["backend"], given["root"])
+    store = BackendStore(given["backend"], given["root"])
     # Beside, not in a folder of root's alone: doveadm reads it as the user who owns mail.
     unpacked = Path("/var/lib", f"dovecluster-import-{store.backend}")
     # Held by doveadm, too: what a killed run left at work ends before the next one begins.
@@ -90,15 +90,11 @@ def save(module: AnsibleModule, given: dict[str, Any]) -> int:
         unpacked.mkdir(mode=0o700)
         owner = store.root.stat()
         os.chown(unpacked, owner.st_uid, owner.st_gid)
-        code, _, err = module.run_command(
-            ["bash", "-ec", EXTRACT, "extract", str(unpacked), given["src"]], environ_update={"KEY": given["key"]}
-        )
-        if code:
-            raise StoreError(f"{store.backend}: {given['src']} could not be read: {err.strip()}")
+        store.run("bash", "-ec", EXTRACT, "extract", str(unpacked), given["src"], KEY=given["key"])
         for box in sorted(unpacked.iterdir()):
             user = box.name
             lacking = only_in({user: store.mails(user, str(box))}, {user: store.mails(user)}).get(user, [])
-            if not module.check_mode:
+            if not check_mode:
                 store.copy(user, lacking, [f"mdbox:{box}"], given["folder"], None)
             saved += len(lacking)
     finally:
@@ -119,8 +115,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        saved = save(module, module.params)
-    except StoreError as error:
+        saved = save(module.params, module.check_mode)
+    except (StoreError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(saved), count=saved)
 

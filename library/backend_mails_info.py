@@ -93,11 +93,11 @@ def main() -> None:
     )
     given: dict[str, Any] = module.params
     try:
-        store = BackendStore(module, given["backend"], given["root"])
+        store = BackendStore(given["backend"], given["root"])
         with store.private_copy(given["disk"], given["filesystem"]) if given["disk"] else nullcontext():
             users = store.users() if given["users"] is None else given["users"]
             mails = {user: store.mails(user) for user in users}
-    except StoreError as error:
+    except (StoreError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=False,

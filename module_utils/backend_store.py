@@ -8,13 +8,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ansible.module_utils import mail_difference
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mail_difference import Mail
 
 CONFIGURATION = "/etc/dovecot/backends/{}.conf"
@@ -25,9 +25,8 @@ CLONE_NEWNS = 0x20000
 class BackendStore:
     """The homes of a backend's users."""
 
-    def __init__(self, module: AnsibleModule, backend: str, root: str) -> None:
+    def __init__(self, backend: str, root: str) -> None:
         """Read how the backend keeps mail."""
-        self.module = module
         self.backend = backend
         self.root = Path(root)
         self.configuration = CONFIGURATION.format(backend)
@@ -35,15 +34,22 @@ class BackendStore:
         self.old = self.run("dovecot", "--version").startswith("2.3.")
         self.plugins = self.setting("mail_plugins") if self.old else ""
 
-    def run(self, *argv: str, user: str | None = None, tries: int = 1) -> str:
+    def run(self, *argv: str, user: str | None = None, tries: int = 1, **environment: str) -> str:
         """Run a command that has to succeed; doveadm for a user finds their name in the environment."""
+        if user:
+            environment |= {"USER": user, "HOME": str(self.home(user))}
+        environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", **environment}
         for _ in range(tries):
-            whose = {"USER": user, "HOME": str(self.home(user))} if user else {}
-            code, out, err = self.module.run_command(list(argv), environ_update=whose, data="", pass_fds=self.held)
-            if not code:
+            # Not Ansible's run_command: it loses the output of a command that was silent for a second and then ends at
+            # the wrong moment, and a mail that is not listed is a mail that is thrown away.
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment, pass_fds=self.held, check=False
+            )
+            out, err = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
+            if not done.returncode:
                 return out
-        who = f" for {user}" if user else ""
-        raise StoreError(f"{self.backend}: {' '.join(argv[:8])}{who} failed ({code}): {(err or out).strip()[-500:]}")
+        who, why = f" for {user}" if user else "", (err or out).strip()[-500:]
+        raise StoreError(f"{self.backend}: {' '.join(argv[:8])}{who} failed ({done.returncode}): {why}")
 
     def setting(self, name: str) -> str:
         """One setting of the backend."""
@@ -85,6 +91,8 @@ class BackendStore:
                 where = ("mailbox-guid", mail["mailbox"], "uid", str(mail["uid"]))
                 # As JSON, 2.4.1 dies of some texts.
                 body = self.doveadm(user, "fetch", "text", *where, location=location, form="flow")
+                if not body.startswith("text="):
+                    raise StoreError(f"{self.backend}: a mail of {user} in {mail['folder']} has no text: {body[:80]!r}")
                 mail["key"] = "sha256:" + hashlib.sha256(body.encode("utf-8", "surrogateescape")).hexdigest()
         return mails
 

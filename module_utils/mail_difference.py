@@ -20,7 +20,7 @@ Mails = Mapping[str, Sequence[Mail]]  # by user
 def parse(text: str) -> list[Mail]:
     """Read the JSON of `doveadm fetch FIELDS`. A mail without a Message-ID has no key yet."""
     mails = []
-    for row in json.loads(text.strip() or "[]"):
+    for row in json.loads(text):  # never empty: it is [] for no mails
         ident = " ".join((row["hdr.message-id"] or "").encode(errors="replace").decode().split())
         mails.append(
             {
