@@ -1,9 +1,15 @@
-"""Filters that turn backends of the store drbd into DRBD resources, and those into what the cluster runs."""
+"""Filters for the store drbd: backends turned into DRBD resources, those into what the cluster runs; split brains."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+# On the controller Ansible offers the project's module_utils to modules alone.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from module_utils import mail_difference, split_brain
 
 FIRST_PORT = 7788  # TCP port of minor 0
 
@@ -122,4 +128,12 @@ class FilterModule:
             "drbd_cluster_resources": drbd_cluster_resources,
             "drbd_cluster_clones": drbd_cluster_clones,
             "drbd_cluster_constraints": drbd_cluster_constraints,
+            "split_sides": split_brain.split_sides,
+            "side_untouched": split_brain.untouched,
+            "side_table": split_brain.side_table,
+            "difference_table": split_brain.difference_table,
+            "differing_users": split_brain.differing_users,
+            "mails_only_in": mail_difference.only_in,
+            "mails_count": mail_difference.count,
+            "saved_folder": mail_difference.folder_for,
         }

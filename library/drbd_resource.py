@@ -144,7 +144,7 @@ problems:
 status:
   description: >-
     role, connection, disk_state, peer_role, peer_disk_state, replication, sync_percent, out_of_sync_bytes, size_bytes,
-    suspended.
+    written_bytes, suspended.
   returned: success
   type: dict
   sample: {role: Secondary, connection: Connected, disk_state: UpToDate, out_of_sync_bytes: 0}
@@ -194,78 +194,30 @@ from typing import Any
 from ansible.module_utils import drbd as logic
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.devices import Device, first_data, parse_wipefs, structures
+from ansible.module_utils.drbd_kernel import NOTES, Kernel
 
 CONFIGURATION = Path("/etc/drbd.d")
-NOTES = Path("/var/lib/dovecluster/drbd")
 
 
-class Node:
+class Node(Kernel):
     """This node and one resource on it."""
+
+    status: logic.Status
 
     def __init__(self, module: AnsibleModule) -> None:
         """Read what is, change nothing."""
-        self.module = module
+        super().__init__(module, module.params["name"])
         self.given: dict[str, Any] = module.params
-        self.name: str = self.given["name"]
         self.here = os.uname().nodename
         self.mine = next((node for node in self.given["nodes"] if node["name"] == self.here), None)
         self.file = CONFIGURATION / f"{self.name}.res"
         self.note = NOTES / f"{self.name}.json"
         self.known: dict[str, Any] = json.loads(self.note.read_text()) if self.note.exists() else {}
-        self.version = self.read_version()
         self.actions: list[str] = []
-        self.status = self.read_status()
         self.content: list[str] = []
         self.uuid: str | None = None
         self.device_bytes = 0
         self.problems = logic.declaration_problems(self.given, self.here)
-
-    def run(self, *argv: str) -> str:
-        """Run a command that has to succeed."""
-        code, out, err = self.module.run_command(list(argv), data="")
-        if code:
-            self.module.fail_json(msg=f"{self.name}: {' '.join(argv)} failed ({code}): {(err or out).strip()}")
-        return out
-
-    def ask(self, *argv: str) -> str:
-        """Output of a command; nothing where it fails or is not installed."""
-        try:
-            code, out, _err = self.module.run_command(list(argv), data="", handle_exceptions=False)
-        except OSError:
-            return ""
-        return "" if code else out
-
-    def read_version(self) -> tuple[int, int] | None:
-        """The DRBD of the kernel, loaded or not."""
-        loaded = Path("/proc/drbd")
-        return logic.parse_version(
-            loaded.read_text() if loaded.exists() else self.ask("modinfo", "--field", "version", "drbd")
-        )
-
-    def all_status(self) -> dict[str, logic.Status]:
-        """What the kernel says of all resources."""
-        if self.version is None or not Path("/proc/drbd").exists():
-            return {}
-        json_option = ["--json"] if self.version[0] >= 9 else []
-        text = self.ask("drbdsetup", "status", "--verbose", "--statistics", *json_option)
-        return logic.parse_status(text, self.version[0])
-
-    def read_status(self) -> logic.Status:
-        """What the kernel says of this resource."""
-        return self.all_status().get(self.name, logic.Status())
-
-    def generation(self) -> list[str]:
-        """Generation identifiers of the data."""
-        return logic.parse_generation(self.ask("drbdadm", "get-gi", f"{self.name}/0")) if self.status.up else []
-
-    def by_pacemaker(self) -> bool:
-        """Whether Pacemaker brings it up and down."""
-        query = f"//primitive//nvpair[@name='drbd_resource' and @value='{self.name}']"
-        return bool(self.ask("cibadmin", "--query", "--xpath", query))
-
-    def split(self) -> bool:
-        """Whether the handler has noted a split brain that still lasts."""
-        return (NOTES / f"{self.name}.split-brain").exists() and self.status.connection != "Connected"
 
     # ------------------------------------------------------------------ what is wrong
 
@@ -284,8 +236,8 @@ class Node:
         if self.split():
             self.problems.append(
                 "split brain: both sides went on alone and are not connected again."
-                " Nothing is thrown away by itself: compare both sides, save what one of them has, then"
-                f" on the side to discard: drbdadm connect --discard-my-data {self.name}"
+                " Nothing is thrown away by itself: playbooks/split_brain.yml shows what differs, saves it and"
+                " gives one side up"
             )
         if self.mine is None:
             return "keep"

@@ -47,6 +47,7 @@ class Status:
     sync_percent: float | None = None
     out_of_sync_bytes: int = 0
     size_bytes: int = 0
+    written_bytes: int = 0  # to this node's disk, since it was attached
     suspended: bool = False
     minors: list[int] = field(default_factory=list)
 
@@ -112,6 +113,7 @@ def _parse_text(text: str) -> dict[str, Status]:
         else:
             status.disk_state = pairs.get("disk", status.disk_state)
             status.size_bytes += 1024 * int(pairs.get("size", 0))
+            status.written_bytes += 1024 * int(pairs.get("written", 0))
             if "minor" in pairs:
                 status.minors.append(int(pairs["minor"]))
     return found
@@ -125,6 +127,7 @@ def _parse_json(text: str) -> dict[str, Status]:
         status.suspended = bool(resource.get("suspended", False))
         status.minors = [device["minor"] for device in devices]
         status.size_bytes = 1024 * sum(device.get("size", 0) for device in devices)
+        status.written_bytes = 1024 * sum(device.get("written", 0) for device in devices)
         if devices:
             status.disk_state = devices[0]["disk-state"]
         states = [connection["connection-state"] for connection in connections]
@@ -142,6 +145,17 @@ def _parse_json(text: str) -> dict[str, Status]:
             status.sync_percent = min(float(peer.get("percent-in-sync", 0)) for peer in peers)
         found[resource["name"]] = status
     return found
+
+
+def parse_out_of_sync(proc: str) -> dict[int, int]:
+    """Bytes out of sync for each minor, out of DRBD 8.4's /proc/drbd.
+
+    `drbdsetup status` does not say them of a resource that has no connection, which is what a split brain leaves.
+    """
+    return {
+        int(minor): 1024 * int(kib)
+        for minor, kib in re.findall(r"^\s*(\d+): cs:(?:(?!^\s*\d+: cs:)[\s\S])*?\boos:(\d+)", proc, re.MULTILINE)
+    }
 
 
 def parse_disk(show: str) -> str | None:
@@ -294,6 +308,22 @@ def first_sync(status: Status, generation: list[str], wanted: str) -> str:
         return "wait"
     # A peer with data is the source by DRBD's own rules.
     return wanted if status.peer_disk_state == "Inconsistent" and status.replication == "Established" else "none"
+
+
+def diverged(one: list[str], other: list[str]) -> bool:
+    """Whether two sides, by their generation identifiers, both went on alone.
+
+    Neither has the other's present generation in its past, as the peer of a side that merely missed something would.
+    What both come from is not asked for: a side that was forced to be primary has forgotten it.
+    """
+
+    def plain(generation: list[str]) -> list[int]:
+        return [int(identifier, 16) & ~1 for identifier in generation]  # the lowest bit says: was primary
+
+    first, second = plain(one), plain(other)
+    if not first or not second or JUST_CREATED in (one[0], other[0]):
+        return False
+    return first[0] not in second and second[0] not in first
 
 
 def usable_bytes(device_bytes: int) -> int:
