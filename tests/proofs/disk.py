@@ -22,7 +22,7 @@ def run(proof: Proof) -> None:
         try:
             wait_for(
                 f"{backend} is without a disk on {node}",
-                lambda: drbd.states(lab, node)[backend].disk_state == "Diskless",
+                lambda: drbd.state(lab, node, backend).disk_state == "Diskless",
                 FAILOVER,
             )
             proof.numbers["detached_s"] = round(time.time() - broken, 1)

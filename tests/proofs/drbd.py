@@ -17,25 +17,31 @@ SYNC = 180.0  # seconds for a resync or a verify of the lab's small disks
 
 def states(lab: Lab, node: str) -> dict[str, Status]:
     """What a node's kernel says of its resources; nothing when it does not answer."""
-    version = parse_version(lab.ssh(node, "cat /proc/drbd", timeout=10, check=False))
+    version = parse_version(lab.ssh(node, "cat /proc/drbd", check=False))
     if version is None:
         return {}
     command = "drbdsetup status --verbose --statistics" + (" --json" if version[0] >= 9 else "")
-    return parse_status(lab.ssh(node, command, timeout=10), version[0])
+    return parse_status(lab.ssh(node, command, check=False), version[0])
+
+
+def state(lab: Lab, node: str, backend: str) -> Status:
+    """What a node's kernel says of one of them."""
+    return states(lab, node).get(backend, Status())
 
 
 def healthy(lab: Lab) -> bool:
     """Whether every backend's disks are good and connected on every node, and no promotion is forbidden."""
     for name, backend in lab.backends.items():
         for node in backend["nodes"]:
-            if not states(lab, node).get(name, Status()).healthy:
+            if not state(lab, node, name).healthy:
                 return False
     return not fenced(lab)
 
 
 def fenced(lab: Lab) -> bool:
     """Whether DRBD's handlers still forbid a node to be promoted."""
-    return "drbd-fence-by-handler" in lab.ssh(lab.group("mail_nodes")[0], "cibadmin --query --scope constraints")
+    query = "cibadmin --query --scope constraints"
+    return "drbd-fence-by-handler" in lab.ssh(lab.group("mail_nodes")[0], query, timeout=60)
 
 
 def compare(proof: Proof) -> None:

@@ -26,10 +26,10 @@ def _reboot(proof: Proof, node: str) -> None:
     lab = proof.lab
     proof.say(f"drain and reboot {node}")
     before = lab.boot(node)
-    lab.ssh(node, f"crm_standby --node {node} --update on")
+    lab.ssh(node, f"crm_standby --node {node} --update on", timeout=60)
     wait_for(f"{node} is drained", lambda: not lab.running(node) and lab.settled(), 120, pause=1)
     lab.ssh(node, "systemctl reboot", check=False)
     wait_for(f"{node} is back", lambda: lab.boot(node) not in ("", before), 240, pause=2)
     wait_for(f"{node} is a member again", lambda: node in lab.online(node), 120, pause=1)
-    lab.ssh(node, f"crm_standby --node {node} --delete")
+    lab.ssh(node, f"crm_standby --node {node} --delete", timeout=60)
     proof.whole()
