@@ -51,7 +51,7 @@ def compare(proof: Proof) -> None:
     start = time.monotonic()
     for node in lab.group("mail_nodes"):
         lab.ssh(node, "systemctl start dovecluster-drbd-verify.service", timeout=SYNC)
-        log = lab.ssh(node, "journalctl -u dovecluster-drbd-verify.service -o cat -I")
+        log = lab.ssh(node, f"journalctl -u dovecluster-drbd-verify.service -o cat -n {2 * len(lab.backends)}")
         for name, state in states(lab, node).items():
             if state.role == "Primary":
                 proof.expect(f"{name}: verify begins" in log, f"{node} did not verify {name}: {log}")
