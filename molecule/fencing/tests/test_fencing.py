@@ -36,7 +36,7 @@ def test_sbd_guards_every_node(pods, disk):
     def check(pod):
         for host in pod.hosts.values():
             assert host.check_output("systemctl is-active sbd pacemaker").split() == ["active", "active"]
-            # What runs, not what is in a file: the guardian alone has the watchdog, and it looks at a disk only if there is one.
+            # What runs, not what a file says: the guardian alone has the watchdog, and looks at a disk if there is one.
             assert host.check_output("ps -o args= -p $(fuser /dev/watchdog1 2> /dev/null)") == "sbd: inquisitor"
             found = host.check_output("ps -o args= -C sbd")
             assert "watcher: Pacemaker" in found and "watcher: Cluster" in found
