@@ -253,6 +253,11 @@ class Cluster:
         found = logic.read_failures(self.must("crm_mon", "--one-shot", "--output-as", "xml"))
         return [f for f in found if any(f.startswith((f"{name}_", f"{name}:")) for name in ids)]
 
+    def stopped(self, ids: set[str]) -> list[str]:
+        """Those of the named resources that run nowhere, though they should."""
+        found = logic.read_stopped(self.must("crm_mon", "--one-shot", "--inactive", "--output-as", "xml"))
+        return [name for name in found if name in ids]
+
 
 def write(directory: str, name: str, cib: ET.Element) -> str:
     """Write a CIB into a file of a private directory."""
@@ -321,6 +326,13 @@ def settle(module: AnsibleModule, cluster: Cluster, result: dict, ids: set[str],
             msg="the configuration is applied, but these actions failed: "
             + "; ".join(result["failed_actions"])
             + ". Mend the cause, then: crm_resource --cleanup",
+            **result,
+        )
+    idle = cluster.stopped(ids) if wait else []
+    if idle:
+        module.fail_json(
+            msg=f"the configuration is applied, but nothing runs {', '.join(idle)}: crm_mon -1 --inactive says why."
+            " Mend the cause, then: crm_resource --cleanup",
             **result,
         )
     module.exit_json(**result)

@@ -495,6 +495,22 @@ def read_actions(simulation: str) -> list[str]:
     return [" ".join(line.split()).removeprefix("* ") for line in lines if line.strip()]
 
 
+def read_stopped(monitor: str) -> list[str]:
+    """Resources, alone or in groups, that run nowhere though nobody stopped them, out of crm_mon's XML.
+
+    A node that lacks an agent's program is such a cause, and not among the failures.
+    """
+    root = ET.fromstring(monitor)
+    groups = [group for group in root.findall("resources/group") if group.get("disabled") != "true"]
+    found = [*root.findall("resources/resource"), *(resource for group in groups for resource in group)]
+    return [
+        resource.get("id", "")
+        for resource in found
+        if (resource.get("role"), resource.get("managed")) == ("Stopped", "true")
+        and resource.get("target_role") != "Stopped"
+    ]
+
+
 def read_failures(monitor: str) -> list[str]:
     """Failed actions, out of crm_mon's XML."""
     return [

@@ -115,6 +115,7 @@ class Lab:
                 "packages": platform.get("packages", []),
                 "groups": platform.get("groups", []),
                 "power": "on",
+                "bmc_refuses": False,
                 "networks": {},
             }
             for position, network in enumerate(networks_of(platform)):
@@ -307,6 +308,21 @@ class Lab:
         with lock(self.directory):
             self.data = json.loads((self.directory / "lab.json").read_text())
             self.host(host)["networks"][network]["cut"] = cut
+            self.save()
+
+    def set_disk(self, host: str, disk: str, failed: bool) -> None:
+        """Make every read and write of a disk fail, or work again; needs a kernel of the host's own."""
+        present = run(["podman", "exec", self.container(host), "ls", "/lab-disks"]).split()
+        if disk not in present:
+            raise LabError(f"{host} has no disk '{disk}'; it has: {', '.join(present) or 'none'}")
+        verb = ["touch"] if failed else ["rm", "--force"]
+        run(["podman", "exec", self.container(host), *verb, f"/lab-failed-{disk}"])
+
+    def set_bmc(self, host: str, refuses: bool) -> None:
+        """Have the host's BMC refuse every command, or work again."""
+        with lock(self.directory):
+            self.data = json.loads((self.directory / "lab.json").read_text())
+            self.host(host)["bmc_refuses"] = refuses
             self.save()
 
     def unplug(self, host: str, network: str) -> None:

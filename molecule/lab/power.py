@@ -23,6 +23,7 @@ from .labs import Lab
 POLL_SECONDS = 1
 # From power to boot. A machine takes longer; without it a fenced node was back before its peer had taken over.
 FIRMWARE_SECONDS = 15
+REFUSED = 0xD4  # IPMI's code for: insufficient privilege
 
 
 class HostBmc(Bmc):
@@ -34,6 +35,13 @@ class HostBmc(Bmc):
         self.host_name = host["name"]
         credentials = lab.data["bmc"]
         super().__init__({credentials["user"]: credentials["password"]}, port=623, address=host["bmc_address"])
+
+    def handle_raw_request(self, request: dict[str, Any], session: Any) -> None:
+        """Answer a request, unless the lab was told that this BMC refuses."""
+        if Lab.load(self.lab.name).host(self.host_name)["bmc_refuses"]:
+            session.send_ipmi_response(code=REFUSED)
+        else:
+            super().handle_raw_request(request, session)
 
     def get_power_state(self) -> str:
         """Whether the host has power: at once after it was switched, as with a real BMC."""

@@ -83,7 +83,7 @@ def twice(looks: Mapping[str, Sequence[Look]], backends: Iterable[str]) -> list[
     return found
 
 
-def run(proof: Proof) -> None:
+def run(proof: Proof, networks: Sequence[str] = ("cluster",)) -> None:
     """Cut off the node that runs the first backend; exactly one side serves; plug in; all is whole."""
     lab = proof.lab
     where = wait_for("each backend runs on one node", lab.settled, 60)
@@ -94,8 +94,8 @@ def run(proof: Proof) -> None:
 
     with proof.writing():
         watch = Watch(lab)
-        proof.say(f"pull {cut_off}'s cable to the cluster network")
-        cut = lab.cut(cut_off, "cluster")
+        proof.say(f"pull {cut_off}'s cable to {', '.join(networks)}")
+        cut = max(lab.cut(cut_off, network) for network in networks)
         try:
             started = wait_for(
                 f"{', '.join(moved)} run on {others}", lambda: watch.moved(moved, away=cut_off), FAILOVER
@@ -114,8 +114,10 @@ def run(proof: Proof) -> None:
             proof.say("plug the cable in")
             # The side that was cut off took mail until it was fenced. dsync gives what was stored on both sides since
             # then new UIDs, and a client that changes such a mail at that moment changes the old one.
-            proof.parted, proof.apart, proof.met = on_it, cut, time.time()
-            lab.join(cut_off, "cluster")
+            if lab.replicated:
+                proof.parted, proof.apart, proof.met = on_it, cut, time.time()
+            for network in networks:
+                lab.join(cut_off, network)
         _power_on(lab, cut_off)
         proof.whole()
         time.sleep(3)

@@ -52,7 +52,12 @@ class Lab:
         """Run one of script/lab's commands."""
         try:
             done = subprocess.run(
-                self.command(*arguments), env=self._env, capture_output=True, text=True, timeout=timeout
+                self.command(*arguments),
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
             )
         except subprocess.TimeoutExpired as error:
             if check:
@@ -96,6 +101,22 @@ class Lab:
         """Plug it in again."""
         self.run("join", node, network)
 
+    def fail(self, node: str, disk: str) -> None:
+        """Break a disk."""
+        self.run("fail", node, disk)
+
+    def mend(self, node: str, disk: str) -> None:
+        """Have it work again."""
+        self.run("mend", node, disk)
+
+    def refuse(self, node: str) -> None:
+        """Have a node's BMC refuse every command."""
+        self.run("refuse", node)
+
+    def obey(self, node: str) -> None:
+        """Have it obey again."""
+        self.run("obey", node)
+
     @cached_property
     def info(self) -> dict[str, Any]:
         """What script/lab says of the lab."""
@@ -105,7 +126,7 @@ class Lab:
     def inventory(self) -> dict[str, Any]:
         """The inventory as Ansible sees it."""
         argv = [ansible("ansible-inventory"), "-i", self.info["inventory"], "--list"]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
             raise ProofError(f"ansible-inventory ended with {done.returncode}: {done.stderr.strip()[-500:]}")
         return json.loads(done.stdout)
@@ -194,6 +215,10 @@ class Lab:
         if all(len(nodes) == 1 for nodes in placement.values()):
             return {name: nodes[0] for name, nodes in placement.items()}
         return None
+
+    def boot(self, node: str) -> str:
+        """The id of a node's boot; nothing when it does not answer."""
+        return self.ssh(node, "cat /proc/sys/kernel/random/boot_id", timeout=10, check=False).strip()
 
     def online(self, asked: str) -> set[str]:
         """The members of the cluster that a node sees online."""

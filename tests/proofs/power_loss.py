@@ -1,4 +1,4 @@
-"""The active node loses power; later it comes back."""
+"""The node that runs the first backend loses power; later it comes back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .lab import parse_synced, wait_for
 from .proof import FAILOVER, Proof
 
 
-def run(proof: Proof) -> None:
-    """Kill the node that runs the first backend; see the peer take over; let it come back."""
+def run(proof: Proof, number: int = 0) -> None:
+    """Kill the node that runs the backend of this number; see the peer take over; let it come back."""
     lab = proof.lab
     where = wait_for("each backend runs on one node", lab.settled, 60)
-    victim = next(iter(where.values()))
+    victim = list(where.values())[number]
     moved = [backend for backend, node in where.items() if node == victim]
     survivors = [node for node in lab.backends[moved[0]]["nodes"] if node != victim]
     on_victim = {user.user for user in proof.front.users if lab.backend_of(user.user) in moved}

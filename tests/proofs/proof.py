@@ -17,6 +17,7 @@ from tests.ledger.front import Front
 from tests.ledger.journal import ACKNOWLEDGED, MERGING, SENT, Journal, Mail, mails, read, stalls
 from tests.ledger.writer import Writer
 
+from . import drbd
 from .lab import Lab, ProofError, wait_for
 
 FAILOVER = 120.0  # seconds after which a failover counts as not happening
@@ -162,6 +163,8 @@ class Proof:
         self.expect(report.status == 0, f"the ledger does not balance: {report.faults} faults, status {report.status}")
         if self.lab.replicated:
             self.converge()
+        if self.lab.site["mail_store"] == "drbd":
+            drbd.compare(self)
         return report
 
     def converge(self, seconds: float = 90.0) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from tests.ledger.holder import Holder
 
@@ -24,7 +27,27 @@ def playbook(lab: Lab, name: str = "site.yml") -> list[str]:
 def provision(lab: Lab, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     environment = {**os.environ, **PLAIN}
-    return subprocess.run(playbook(lab), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    argv = playbook(lab)
+    return subprocess.run(
+        argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def kill(play: subprocess.Popen[str]) -> None:
+    """Kill a playbook with all that it started: its workers have process groups of their own, and ssh below them."""
+    for pid in family(play.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    play.wait()
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return []
+    return [pid, *(one for child in children for one in family(int(child)))]
 
 
 def recap(text: str) -> dict[str, dict[str, int]]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import time
 
 from .lab import ROOT
 from .proof import Proof
-from .site_again import playbook, provision, recap
+from .site_again import kill, playbook, provision, recap
 
 KILLS = 5
 LONGEST = 600.0  # seconds that a whole run may take
@@ -27,13 +26,13 @@ def run(proof: Proof) -> None:
         for number in range(KILLS):
             # Later kills come later in the run, as the earlier ones got so far already.
             after = random.uniform(0.1, 1.0) * RUN_SECONDS * (number + 1) / KILLS
-            play = subprocess.Popen(playbook(proof.lab), cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            argv = playbook(proof.lab)
+            play = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True)
             try:
                 play.wait(after)
             except subprocess.TimeoutExpired:
                 points.append(round(after, 1))
-                os.killpg(play.pid, signal.SIGKILL)
-                play.wait()
+                kill(play)
             proof.say(f"killed after {after:.0f} s" if play.returncode < 0 else "it ended before it was killed")
             # A module that was running on a host ends when its ssh connection does.
             time.sleep(1)

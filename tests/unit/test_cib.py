@@ -223,3 +223,18 @@ def test_recorded_cluster(release):
     simulation = (RECORDED / f"crm_simulate-{release}.txt").read_text()
     assert [action.split()[0] for action in cib.read_actions(simulation)] == ["Fence", "Stop", "Move"]
     assert cib.read_failures((RECORDED / f"crm_mon-{release}.xml").read_text()) == []
+
+
+def test_resources_that_run_nowhere() -> None:
+    def resource(name: str, role: str, more: str = "") -> str:
+        return f'<resource id="{name}" role="{role}" managed="true" {more}/>'
+
+    one = resource("be1_filesystem", "Stopped") + resource("be1_address", "Started")
+    two = resource("be2_address", "Stopped")
+    groups = f'<group id="be1" disabled="false">{one}</group><group id="be2" disabled="true">{two}</group>'
+    clone = f'<clone id="c">{resource("d", "Stopped")}</clone>'
+    alone = resource("x", "Stopped") + resource("y", "Stopped", 'target_role="Stopped"') + resource("z", "Started")
+    monitor = f"<result><resources>{groups}{clone}{alone}</resources></result>"
+    assert cib.read_stopped(monitor) == ["x", "be1_filesystem"]
+    unmanaged = '<resources><resource id="u" role="Stopped" managed="false"/></resources>'
+    assert cib.read_stopped(f"<result>{unmanaged}</result>") == []

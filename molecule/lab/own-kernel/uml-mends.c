@@ -1,18 +1,24 @@
 /*
- * Mends for User-Mode Linux (found in 6.1 and 6.12 as Debian has them), loaded before libc. See each function.
+ * Mends for User-Mode Linux (found in 6.1 and 6.12 as Debian has them), and disks that can fail, loaded before libc. See
+ * each function.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <elf.h>
+#include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 typedef long (*ptrace_function)(enum __ptrace_request, pid_t, void *, void *);
 typedef int (*epoll_function)(int, struct epoll_event *, int, int);
+typedef ssize_t (*pread_function)(int, void *, size_t, off64_t);
+typedef ssize_t (*pwrite_function)(int, const void *, size_t, off64_t);
 
 /*
  * Floating point registers are set by a PTRACE_SETREGSET of a fixed size. On processors with AMX the state is larger, the
@@ -60,4 +66,51 @@ int epoll_wait(int epoll, struct epoll_event *events, int count, int millisecond
 	if (!libc_epoll_wait)
 		libc_epoll_wait = (epoll_function)dlsym(RTLD_NEXT, "epoll_wait");
 	return libc_epoll_wait(epoll, events, 1, milliseconds);
+}
+
+/*
+ * `script/lab fail HOST DISK` makes /lab-failed-DISK in the container: from then on every read and write of that disk fails
+ * as it does with a broken one. A kernel's stack is small, so buffers are.
+ */
+static int disk_failed(int file)
+{
+	static const char disks[] = "/lab-disks/";
+	char descriptor[32], path[64], mark[80];
+	ssize_t length;
+
+	snprintf(descriptor, sizeof descriptor, "/proc/self/fd/%d", file);
+	length = readlink(descriptor, path, sizeof path - 1);
+	if (length < 0)
+		return 0;
+	path[length] = 0;
+	if (strncmp(path, disks, sizeof disks - 1))
+		return 0;
+	snprintf(mark, sizeof mark, "/lab-failed-%s", path + sizeof disks - 1);
+	return access(mark, F_OK) == 0;
+}
+
+ssize_t pread64(int file, void *data, size_t length, off64_t offset)
+{
+	static pread_function libc_pread;
+
+	if (!libc_pread)
+		libc_pread = (pread_function)dlsym(RTLD_NEXT, "pread64");
+	if (disk_failed(file)) {
+		errno = EIO;
+		return -1;
+	}
+	return libc_pread(file, data, length, offset);
+}
+
+ssize_t pwrite64(int file, const void *data, size_t length, off64_t offset)
+{
+	static pwrite_function libc_pwrite;
+
+	if (!libc_pwrite)
+		libc_pwrite = (pwrite_function)dlsym(RTLD_NEXT, "pwrite64");
+	if (disk_failed(file)) {
+		errno = EIO;
+		return -1;
+	}
+	return libc_pwrite(file, data, length, offset);
 }

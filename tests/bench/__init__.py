@@ -1,0 +1,1 @@
+"""Benchmarks on a provisioned lab: programs that print figures, never tests."""
