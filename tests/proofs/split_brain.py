@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import time
 import uuid
@@ -14,7 +13,7 @@ from tests.ledger.writer import FLAGS, Writer, message
 
 from .lab import ROOT, Lab, wait_for
 from .proof import Proof
-from .site_again import PLAIN, playbook
+from .site_again import PLAIN, kill, playbook
 
 MAILS = 20  # for each user, on the side that is given up
 LONGEST = 600.0  # seconds that the playbook may take
@@ -136,6 +135,7 @@ def split_brain(proof: Proof, log: str, backend: str, *more: str) -> subprocess.
         command(proof, backend, *more),
         cwd=ROOT,
         env={**os.environ, **PLAIN},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=LONGEST,
@@ -148,13 +148,12 @@ def killed(proof: Proof, log: str, after: float, backend: str, *more: str) -> No
     """Run it, and kill it."""
     with (proof.folder / f"{log}.log").open("w") as output:
         play = subprocess.Popen(
-            command(proof, backend, *more), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
+            command(proof, backend, *more), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True
         )
         try:
             play.wait(after)
         except subprocess.TimeoutExpired:
-            os.killpg(play.pid, signal.SIGKILL)
-            play.wait()
+            kill(play)
 
 
 def command(proof: Proof, backend: str, *more: str) -> list[str]:
