@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from . import drbd
 from .lab import wait_for
 from .proof import Proof
 
@@ -33,3 +34,5 @@ def _reboot(proof: Proof, node: str) -> None:
     wait_for(f"{node} is a member again", lambda: node in lab.online(node), 120, pause=1)
     lab.ssh(node, f"crm_standby --node {node} --delete", timeout=60)
     proof.whole()
+    if lab.site["mail_store"] == "drbd":  # the next node may go when this one has what was written meanwhile
+        wait_for("DRBD is healthy again", lambda: drbd.healthy(lab), drbd.SYNC, pause=1)
