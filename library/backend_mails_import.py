@@ -86,7 +86,8 @@ def save(given: dict[str, Any], check_mode: bool) -> int:
     fcntl.flock(lock, fcntl.LOCK_EX)
     saved = 0
     try:
-        shutil.rmtree(unpacked, ignore_errors=True)
+        if unpacked.exists():  # of a run that was killed
+            shutil.rmtree(unpacked)
         unpacked.mkdir(mode=0o700)
         owner = store.root.stat()
         os.chown(unpacked, owner.st_uid, owner.st_gid)
@@ -98,7 +99,8 @@ def save(given: dict[str, Any], check_mode: bool) -> int:
                 store.copy(user, lacking, [f"mdbox:{box}"], given["folder"], None)
             saved += len(lacking)
     finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
+        if unpacked.exists():  # mail in clear must not stay: what can't be removed is told
+            shutil.rmtree(unpacked)
     return saved
 
 

@@ -362,7 +362,10 @@ def metrics(all_status: dict[str, Status], split: set[str], verified: dict[str, 
             lambda n, s: s.out_of_sync_bytes,
         ),
         "drbd_split_brain": ("both sides went on alone", lambda n, s: int(n in split)),
-        "drbd_last_verify_seconds": ("when a verify was begun here", lambda n, s: verified.get(n, 0)),
+        "drbd_last_verify_seconds": (
+            "when a verify that compared everything ended here",
+            lambda n, s: verified.get(n, 0),
+        ),
     }
     lines = []
     for metric, (text, value) in series.items():

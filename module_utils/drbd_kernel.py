@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from ansible.module_utils import drbd as logic
@@ -22,17 +25,14 @@ class Kernel:
 
     def run(self, *argv: str) -> str:
         """Run a command that has to succeed."""
-        code, out, err = self.module.run_command(list(argv), data="")
+        code, out, err = execute(argv)
         if code:
             self.module.fail_json(msg=f"{self.name}: {' '.join(argv)} failed ({code}): {(err or out).strip()}")
         return out
 
     def ask(self, *argv: str) -> str:
         """Output of a command; nothing where it fails or is not installed."""
-        try:
-            code, out, _err = self.module.run_command(list(argv), data="", handle_exceptions=False)
-        except OSError:
-            return ""
+        code, out, _err = execute(argv)
         return "" if code else out
 
     def read_version(self) -> tuple[int, int] | None:
@@ -66,3 +66,19 @@ class Kernel:
     def split(self) -> bool:
         """Whether the handler has noted a split brain that still lasts."""
         return (NOTES / f"{self.name}.split-brain").exists() and self.status.connection != "Connected"
+
+
+def execute(argv: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command; 127 says that it is not installed.
+
+    Not by Ansible's run_command: that loses the output of a command which was silent for a second and then ends at the
+    wrong moment, and what the kernel does not say is taken for a resource that is down.
+    """
+    environment = os.environ | {"LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
+        )
+    except FileNotFoundError as error:
+        return 127, "", str(error)
+    return done.returncode, done.stdout, done.stderr

@@ -47,19 +47,19 @@ def steps(journal: str, victim: str, backends: list[str], since: float) -> dict[
 def lose(proof: Proof) -> dict[str, float]:
     """Cut the power once, and give it again; return the row."""
     lab = proof.lab
-    where = wait_for("each backend runs on one node", lab.settled, 120)
     # After the first loss one node has them all: the next loss moves all of them.
-    victim = next(iter(where.values()))
-    moved = [backend for backend, node in where.items() if node == victim]
-    survivor = next(node for node in lab.backends[moved[0]]["nodes"] if node != victim)
-    theirs = {user.user for user in proof.front.users if lab.backend_of(user.user) in moved}
+    victim = proof.victim()
+    survivor = victim.others[0]
     with proof.writing(seconds=10):
-        killed = lab.kill(victim)
+        killed = lab.kill(victim.node)
         wait_for("they run again", lambda: all(lab.placement([survivor]).values()), FAILOVER)
-        row = {"backends": float(len(moved)), "served": proof.back(killed, lambda user, path: user in theirs)}
+        row = {
+            "backends": float(len(victim.backends)),
+            "served": proof.back(killed, lambda user, path: user in victim.users),
+        }
     journal = lab.ssh(survivor, f"journalctl -o short-unix --no-pager --since=@{int(killed)}", timeout=60)
-    row |= steps(journal, victim, moved, killed)
-    lab.start(victim)
+    row |= steps(journal, victim.node, victim.backends, killed)
+    lab.start(victim.node)
     proof.whole()
     return row
 

@@ -86,11 +86,8 @@ def twice(looks: Mapping[str, Sequence[Look]], backends: Iterable[str]) -> list[
 def run(proof: Proof, networks: Sequence[str] = ("cluster",)) -> None:
     """Cut off the node that runs the first backend; exactly one side serves; plug in; all is whole."""
     lab = proof.lab
-    where = wait_for("each backend runs on one node", lab.settled, 60)
-    cut_off = next(iter(where.values()))
-    moved = [backend for backend, node in where.items() if node == cut_off]
-    others = [node for node in lab.backends[moved[0]]["nodes"] if node != cut_off]
-    on_it = {user.user for user in proof.front.users if lab.backend_of(user.user) in moved}
+    victim = proof.victim()
+    cut_off, moved, others, on_it = victim.node, victim.backends, victim.others, victim.users
 
     with proof.writing():
         watch = Watch(lab)

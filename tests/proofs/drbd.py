@@ -50,9 +50,12 @@ def compare(proof: Proof) -> None:
     wait_for("DRBD is healthy again", lambda: healthy(lab), SYNC, pause=1)
     start = time.monotonic()
     for node in lab.group("mail_nodes"):
+        # It fails when a verify was cut short.
         lab.ssh(node, "systemctl start dovecluster-drbd-verify.service", timeout=SYNC)
         log = lab.ssh(node, f"journalctl -u dovecluster-drbd-verify.service -o cat -n {2 * len(lab.backends)}")
-        for name, state in states(lab, node).items():
+        found = states(lab, node)
+        proof.expect(set(found) == set(lab.backends), f"{node} tells of {sorted(found)} alone")
+        for name, state in found.items():
             if state.role == "Primary":
                 proof.expect(f"{name}: verify begins" in log, f"{node} did not verify {name}: {log}")
             proof.expect(

@@ -234,9 +234,9 @@ class Lab:
         pods = [self.group(pod) for pod in {values["pod"] for values in self.backends.values()}]
         return all(len(self.online(node)) == len(pod) for pod in pods for node in pod) and bool(self.settled())
 
-    def queued(self) -> int:
-        """How many mails the MTAs have still to deliver; they are told to try now."""
-        command = "postqueue -f && postqueue -j | wc -l"
+    def drain(self) -> int:
+        """Tell the MTAs to deliver what they have now; return how many mails that was."""
+        command = "set -o pipefail; postqueue -j | wc -l && postqueue -f"
         return sum(int(self.ssh(node, command)) for node in self.group("mta"))
 
     def listing(self, node: str) -> list[Copy]:

@@ -15,24 +15,20 @@ from .proof import FAILOVER, Proof
 def run(proof: Proof, number: int = 0) -> None:
     """Kill the node that runs the backend of this number; see the peer take over; let it come back."""
     lab = proof.lab
-    where = wait_for("each backend runs on one node", lab.settled, 60)
-    victim = list(where.values())[number]
-    moved = [backend for backend, node in where.items() if node == victim]
-    survivors = [node for node in lab.backends[moved[0]]["nodes"] if node != victim]
-    on_victim = {user.user for user in proof.front.users if lab.backend_of(user.user) in moved}
-    proof.expect(bool(on_victim), f"no demo user lives on {', '.join(moved)}")
+    victim = proof.victim(number)
+    moved, survivors, on_victim = victim.backends, victim.others, victim.users
 
     with proof.writing():
         status: list[str] = []
         uid = 0
         if lab.replicated:
             uid = _next_uid(proof, survivors[0], on_victim)
-            watcher = lab.synced(victim)
+            watcher = lab.synced(victim.node)
             reader = threading.Thread(target=lambda: status.extend(watcher.stdout or []), daemon=True)
             reader.start()
             wait_for("the replication status", lambda: len(status) > 4, 20)
-        proof.say(f"cut the power of {victim}, which runs {', '.join(moved)}")
-        killed = lab.kill(victim)
+        proof.say(f"cut the power of {victim.node}, which runs {', '.join(moved)}")
+        killed = lab.kill(victim.node)
         if lab.replicated:
             watcher.kill()
             watcher.wait()
@@ -57,8 +53,8 @@ def run(proof: Proof, number: int = 0) -> None:
         time.sleep(5)
         proof.served(killed, time.time())
 
-        proof.say(f"power for {victim}")
-        lab.start(victim)
+        proof.say(f"power for {victim.node}")
+        lab.start(victim.node)
         proof.whole()
         time.sleep(5)
     proof.count()

@@ -27,6 +27,16 @@ RATE = {"shared": 1.0, "own": 0.3}
 
 
 @dataclass
+class Victim:
+    """The node that a proof breaks, and what follows."""
+
+    node: str
+    backends: list[str]  # that run on it
+    others: list[str]  # the other nodes of its pod
+    users: set[str]  # of those backends
+
+
+@dataclass
 class Proof:
     """One proof: its numbers, and what went wrong."""
 
@@ -93,6 +103,16 @@ class Proof:
                 mail.change_state = MERGING
         return found
 
+    def victim(self, number: int = 0) -> Victim:
+        """Choose the node that runs the backend of this number, once each backend runs on one node."""
+        where = wait_for("each backend runs on one node", self.lab.settled, 120)
+        backend, node = list(where.items())[number]
+        backends = [name for name, there in where.items() if there == node]
+        others = [other for other in self.lab.backends[backend]["nodes"] if other != node]
+        users = {user.user for user in self.front.users if self.lab.backend_of(user.user) in backends}
+        self.expect(bool(users), f"no demo user lives on {', '.join(backends)}")
+        return Victim(node, backends, others, users)
+
     def back(self, since: float, wanted: Callable[[str, str], bool] = lambda user, path: True) -> float:
         """Wait until each client was served again after an incident; return the seconds the slowest waited."""
         keys = {(user.user, path) for user in self.front.users for path in ("imap", "smtp")}
@@ -147,8 +167,8 @@ class Proof:
     def count(self) -> Report:
         """Compare the ledger with what the front door shows once nothing is queued, and with each replica."""
         start = time.monotonic()
-        self.say(f"the MTAs have {self.lab.queued()} mails left to deliver")
-        wait_for("the MTAs' queues are empty", lambda: not self.lab.queued(), QUEUE, pause=5)
+        self.say(f"the MTAs have {self.lab.drain()} mails left to deliver")
+        wait_for("the MTAs' queues are empty", lambda: not self.lab.drain(), QUEUE, pause=5)
         self.numbers["drained_s"] = round(time.monotonic() - start, 1)
         report = check(self.front, self.mails(), 20)
         print(report.table(), flush=True)
