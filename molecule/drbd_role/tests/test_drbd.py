@@ -67,6 +67,21 @@ def test_verify_finds_a_difference(pair):
     assert found and int(found[1]) == 4096
 
 
+def test_a_verify_that_is_cut_short_does_not_count(pair):
+    one, _two = pair
+    verified = "/var/lib/dovecluster/drbd/mail.verified"
+    one.check_output(f"rm -f {verified}")
+    cut = "until drbdsetup status mail | grep -q Verify; do sleep 0.1; done; drbdadm disconnect mail"
+    one.check_output(f"systemd-run --quiet --collect sh -c '{cut}'")
+    done = one.run("/usr/local/sbin/dovecluster-drbd verify")
+    assert done.rc != 0 and "cut short: mail: StandAlone" in done.stderr, done
+    assert not one.file(verified).exists
+    one.check_output("drbdadm connect mail")
+    until(lambda: good(one, "mail"))
+    assert one.run("/usr/local/sbin/dovecluster-drbd verify").rc == 0
+    assert one.file(verified).exists
+
+
 def test_a_split_brain_is_told(pair, play):
     one, two = pair
     for host in pair:
