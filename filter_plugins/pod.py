@@ -26,7 +26,7 @@ def backend_resources(backends: Mapping[str, Mapping[str, Any]], prefix: int) ->
                 "id": f"{name}_address",
                 "agent": "ocf:heartbeat:IPaddr2",
                 "options": {"ip": backend["address"], "cidr_netmask": str(prefix)},
-                "operations": [{"name": "monitor", "interval": "10s", "timeout": "20s"}],
+                "operations": [{"name": "monitor", "interval": "20s", "timeout": "20s"}],
             },
             {
                 "id": f"{name}_dovecot",

@@ -71,19 +71,11 @@ count:
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.backend_store import BackendStore, StoreError
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mail_difference import count, only_in
-
-ARCHIVE = r"""
-set -o pipefail
-umask 077
-tar --create --directory "$1" . | openssl enc -aes-256-cbc -pbkdf2 -pass env:KEY -out "$2"
-sync "$2"
-"""
 
 
 def export(given: dict[str, Any]) -> None:
@@ -101,9 +93,7 @@ def export(given: dict[str, Any]) -> None:
                 raise StoreError(
                     f"{store.backend}: {missing} mails of {user} could not be taken out of {given['disk']}"
                 )
-        new = Path(f"{given['dest']}.new")
-        store.run("bash", "-ec", ARCHIVE, "archive", str(out), str(new), KEY=given["key"])
-        new.replace(given["dest"])
+        store.pack(out, given["dest"], given["key"])
 
 
 def main() -> None:

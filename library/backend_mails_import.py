@@ -69,11 +69,6 @@ from ansible.module_utils.backend_store import BackendStore, StoreError
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mail_difference import only_in
 
-EXTRACT = r"""
-set -o pipefail
-openssl enc -d -aes-256-cbc -pbkdf2 -pass env:KEY -in "$2" | tar --extract --directory "$1"
-"""
-
 
 def save(given: dict[str, Any], check_mode: bool) -> int:
     """Unpack each user's mdbox, save from it, and remove it."""
@@ -86,12 +81,7 @@ def save(given: dict[str, Any], check_mode: bool) -> int:
     fcntl.flock(lock, fcntl.LOCK_EX)
     saved = 0
     try:
-        if unpacked.exists():  # of a run that was killed
-            shutil.rmtree(unpacked)
-        unpacked.mkdir(mode=0o700)
-        owner = store.root.stat()
-        os.chown(unpacked, owner.st_uid, owner.st_gid)
-        store.run("bash", "-ec", EXTRACT, "extract", str(unpacked), given["src"], KEY=given["key"])
+        store.unpack(given["src"], unpacked, given["key"])
         for box in sorted(unpacked.iterdir()):
             user = box.name
             lacking = only_in({user: store.mails(user, str(box))}, {user: store.mails(user)}).get(user, [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,19 @@ from ansible.module_utils.mail_difference import Mail
 
 CONFIGURATION = "/etc/dovecot/backends/{}.conf"
 SCRATCH = "/var/tmp"
+LEAVING = ".leaving"  # beside the homes: those that are on their way to another backend
+# A folder as one file, and back. The file is there only when it is whole.
+PACK = r"""
+set -o pipefail
+umask 077
+tar --create --directory "$1" . | openssl enc -aes-256-cbc -pbkdf2 -pass env:KEY -out "$2.new"
+sync "$2.new"
+mv "$2.new" "$2"
+"""
+UNPACK = r"""
+set -o pipefail
+openssl enc -d -aes-256-cbc -pbkdf2 -pass env:KEY -in "$2" | tar --extract --directory "$1"
+"""
 CLONE_NEWNS = 0x20000
 
 
@@ -58,6 +72,11 @@ class BackendStore:
     def users(self) -> list[str]:
         """Everybody who has a home."""
         homes = (path for path in self.root.glob("[!.]*.*/*") if path.is_dir())  # no lost+found
+        for home in self.root.glob(f"{LEAVING}/*/*/"):
+            who = f"{home.name}@{home.parent.name}"
+            raise StoreError(
+                f"{self.backend}: the mail of {who} is on its way to another backend: run move_user.yml again"
+            )
         return sorted(f"{home.name}@{home.parent.name}" for home in homes)
 
     def home(self, user: str) -> Path:
@@ -69,13 +88,15 @@ class BackendStore:
         self, user: str, command: str, *argv: str, location: str | None = None, form: str = "json", tries: int = 1
     ) -> str:
         """Run a doveadm command in the user's mail, or in an mdbox at a location. No quota: mail is saved, not sent."""
+        # Said once more: what HOME says is not all of it, 2.4 made the home of the setting, too.
+        home = ["-o", f"mail_home={self.home(user)}"]
         if self.old:
             mine = ["-o", f"mail_location=mdbox:{location}"] if location else []
             quota = " ".join(plugin for plugin in self.plugins.split() if plugin != "quota")
-            options = [*mine, "-o", f"mail_plugins={quota}", command]
+            options = [*home, *mine, "-o", f"mail_plugins={quota}", command]
         else:
             mine = ["mail_driver=mdbox", f"mail_path={location}", "mail_inbox_path="] if location else []
-            options = [word for setting in [*mine, "mail_plugins/quota=no"] for word in ("-o", setting)]
+            options = [*home, *(word for setting in [*mine, "mail_plugins/quota=no"] for word in ("-o", setting))]
             options += [command, "--no-userdb-lookup"]
         return self.run("doveadm", "-c", self.configuration, "-f", form, *options, *argv, user=user, tries=tries)
 
@@ -111,6 +132,19 @@ class BackendStore:
         for mailbox, uids in mail_difference.uid_sets(mails):
             wanted = ("mailbox-guid", mailbox, "uid", ",".join(map(str, uids)))
             self.doveadm(user, "import", *subscribe, *source, parent, *wanted, location=location)
+
+    def pack(self, folder: Path, dest: str, key: str) -> None:
+        """Write a folder into one encrypted file."""
+        self.run("bash", "-ec", PACK, "pack", str(folder), dest, KEY=key)
+
+    def unpack(self, src: str, folder: Path, key: str) -> None:
+        """Make a folder, for the user who owns mail, of what pack() wrote. What an earlier run left is removed."""
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+        owner = self.root.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        self.run("bash", "-ec", UNPACK, "unpack", str(folder), src, KEY=key)
 
     @contextmanager
     def private_copy(self, disk: str, filesystem: str) -> Iterator[None]:

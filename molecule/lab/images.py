@@ -30,7 +30,7 @@ PACKAGES = [
     "systemd-sysv",
     "udev",
 ]
-OWN_KERNEL_PACKAGES = ["ethtool", "user-mode-linux"]
+OWN_KERNEL_PACKAGES = ["e2fsprogs", "ethtool", "user-mode-linux"]
 HERE = Path(__file__).parent
 MAX_AGE_SECONDS = 7 * 24 * 3600
 

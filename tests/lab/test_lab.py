@@ -110,12 +110,14 @@ def test_disks_own_and_shared(lab):
 def test_power_loss_keeps_what_was_synced_and_nothing_else(lab):
     """A crash is a real one: the page cache of the host's own kernel is gone for its disks.
 
-    Its root is a folder of the machine, where a file is as safe as synced once it is closed.
+    Its root is a folder of the machine, where a file is as safe as synced once it is closed; /var is a disk, as
+    services that aren't root own files there.
     """
-    places = ["/root", "/mnt"]
+    places = ["/root", "/var/tmp", "/mnt"]
 
     def write(host):
         lab.ssh(host, "; ".join(f"echo kept > {p}/synced && sync {p}/synced {p}" for p in places))
+        lab.ssh(host, "setpriv --reuid nobody --clear-groups sh -c 'echo x > /var/tmp/of && sync /var/tmp/of /var/tmp'")
         # Written, and readable, but not synced; lost as the power goes within a second or two.
         lab.ssh(host, "sync; dd if=/dev/zero of=/mnt/unsynced bs=1M count=4 status=none; cat /mnt/unsynced | wc -c")
         lab.run("kill", host)
@@ -127,11 +129,11 @@ def test_power_loss_keeps_what_was_synced_and_nothing_else(lab):
 
     def left(host):
         lab.ssh(host, "mount /dev/ubda /mnt")
-        found = lab.ssh(host, "cat /root/synced /mnt/synced; du -k /mnt/unsynced 2>/dev/null | cut -f1; cat /mnt/name")
-        return found.split()
+        kept = "cat /root/synced /var/tmp/synced /mnt/synced; stat -c %U /var/tmp/of"
+        return lab.ssh(host, f"{kept}; du -k /mnt/unsynced 2>/dev/null | cut -f1; cat /mnt/name").split()
 
     for host, found in each(OWN, left).items():
-        assert found.count("kept") == 2 and found[-1] == host
+        assert found[:4] == ["kept", "kept", "kept", "nobody"] and found[-1] == host
         assert "4096" not in found, f"{host}: all unsynced data survived: {found}"
 
 
