@@ -1,4 +1,4 @@
-"""What an architecture's scenarios are made of: while none of it changes, they need not run again."""
+"""What an architecture's scenario is made of: while none of it changes, it need not run again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# What every architecture is made of, beside its own inventory and scenarios.
+# What every one is made of, beside its inventory and itself.
 COMMON = [
     *("ansible.cfg", ".config", "pyproject.toml", "filter_plugins", "playbooks/group_vars", "playbooks/tasks"),
     *("molecule/lab", "molecule/shared", "tests/architecture", "tests/ledger"),
@@ -26,10 +26,10 @@ PARTS = {
 STORE = re.compile(r"^mail_store: (\w+)$", re.MULTILINE)
 
 
-def inputs(architecture: str, scenarios: list[str], root: Path = ROOT) -> str:
-    """Return a hash over all files that the result of an architecture's scenarios depends on."""
+def inputs(architecture: str, scenario: str, root: Path = ROOT) -> str:
+    """Return a hash over all files that the result of an architecture's scenario depends on."""
     inventory = f"inventories/{architecture}"
-    own = [inventory, *(f"molecule/{scenario}" for scenario in scenarios)]
+    own = [inventory, f"molecule/{scenario}"]
     listed = subprocess.run(
         ["git", "ls-files", "-z", *COMMON, *PARTS, *own], cwd=root, capture_output=True, text=True, check=True
     )

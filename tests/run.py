@@ -96,8 +96,8 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
     for name in architectures():
         if not scenarios_of(name):
             print(f"architecture {name}: has no scenario, nothing proves it")
-        for part, before in scenarios(name):
-            if arguments.all or before != inputs(name, scenarios_of(name)):
+        for part, passed_before in scenarios(name):
+            if arguments.all or not passed_before:
                 due.append(part)
             else:
                 print(f"{part.name}: passed with these inputs before, see {RECORD.name}")
@@ -131,17 +131,16 @@ def role(name: str) -> Part:
     return scenario(f"role {name}", name, {})
 
 
-def scenarios(architecture: str) -> list[tuple[Part, str | None]]:
-    """An architecture's scenarios on each release, each with the inputs it passed with before."""
+def scenarios(architecture: str) -> list[tuple[Part, bool]]:
+    """An architecture's scenarios on each release, each with whether it passed with these inputs before."""
     passed = recorded()
-    return [
-        (
-            scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release}),
-            passed.get(name, {}).get(release, {}).get("inputs"),
-        )
-        for name in scenarios_of(architecture)
-        for release in RELEASES
-    ]
+    found = []
+    for name in scenarios_of(architecture):
+        made_of = inputs(architecture, name)
+        for release in RELEASES:
+            part = scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release})
+            found.append((part, passed.get(name, {}).get(release, {}).get("inputs") == made_of))
+    return found
 
 
 def scenario(title: str, name: str, environment: dict[str, str]) -> Part:
@@ -229,8 +228,7 @@ def record(part: Part) -> None:
         return
     _, name, _, release = part.name.split()
     passed = recorded()
-    architecture = architecture_of(name) or name
-    made_of = inputs(architecture, scenarios_of(architecture))
+    made_of = inputs(architecture_of(name) or name, name)
     passed.setdefault(name, {})[release] = {"inputs": made_of, "seconds": round(part.seconds)}
     RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
 

@@ -52,7 +52,9 @@ def compare(proof: Proof) -> None:
     for node in lab.group("mail_nodes"):
         # It fails when a verify was cut short.
         lab.ssh(node, "systemctl start dovecluster-drbd-verify.service", timeout=SYNC)
-        log = lab.ssh(node, f"journalctl -u dovecluster-drbd-verify.service -o cat -n {2 * len(lab.backends)}")
+        log = lab.ssh(
+            node, f"journalctl -u dovecluster-drbd-verify.service -t dovecluster-drbd -o cat -n {2 * len(lab.backends)}"
+        )
         found = states(lab, node)
         proof.expect(set(found) == set(lab.backends), f"{node} tells of {sorted(found)} alone")
         for name, state in found.items():

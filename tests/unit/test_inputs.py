@@ -72,10 +72,10 @@ def project(tmp_path):
     ],
 )
 def test_a_change_counts_where_it_is_used(project, name, counts):
-    before = inputs("dsync", ["dsync"], project)
+    before = inputs("dsync", "dsync", project)
     with (project / name).open("a") as file:
         file.write("# changed\n")
-    assert (inputs("dsync", ["dsync"], project) != before) == counts
+    assert (inputs("dsync", "dsync", project) != before) == counts
 
 
 def test_the_project_s_own_parts_are_found():
