@@ -26,13 +26,13 @@ def backend_resources(backends: Mapping[str, Mapping[str, Any]], prefix: int) ->
                 "id": f"{name}_address",
                 "agent": "ocf:heartbeat:IPaddr2",
                 "options": {"ip": backend["address"], "cidr_netmask": str(prefix)},
-                "operations": [{"name": "monitor", "interval": "20s", "timeout": "20s"}],
+                "operations": [{"name": "monitor", "interval": "20s", "timeout": "60s"}],
             },
             {
                 "id": f"{name}_dovecot",
                 "agent": f"systemd:dovecot-backend@{name}",
                 "operations": [
-                    {"name": "monitor", "interval": "10s", "timeout": "30s"},
+                    {"name": "monitor", "interval": "10s", "timeout": "60s"},
                     {"name": "start", "interval": "0s", "timeout": "60s"},
                     {"name": "stop", "interval": "0s", "timeout": "60s"},
                 ],

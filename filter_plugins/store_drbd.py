@@ -59,8 +59,8 @@ def drbd_cluster_resources(resources: Sequence[Mapping[str, Any]]) -> list[dict[
                     {"name": "promote", "interval": "0s", "timeout": "120s"},
                     {"name": "demote", "interval": "0s", "timeout": "90s"},
                     {"name": "stop", "interval": "0s", "timeout": "100s"},
-                    {"name": "monitor", "interval": "29s", "role": "Promoted", "timeout": "20s"},
-                    {"name": "monitor", "interval": "31s", "role": "Unpromoted", "timeout": "20s"},
+                    {"name": "monitor", "interval": "29s", "role": "Promoted", "timeout": "60s"},
+                    {"name": "monitor", "interval": "31s", "role": "Unpromoted", "timeout": "60s"},
                 ],
             },
             {
@@ -79,7 +79,7 @@ def drbd_cluster_resources(resources: Sequence[Mapping[str, Any]]) -> list[dict[
                     {
                         "name": "monitor",
                         "interval": "20s",
-                        "timeout": "40s",
+                        "timeout": "60s",
                         "options": {"OCF_CHECK_LEVEL": "20"},
                     },
                 ],
