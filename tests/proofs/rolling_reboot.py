@@ -6,7 +6,7 @@ import time
 
 from . import drbd
 from .lab import wait_for
-from .proof import Proof
+from .proof import FAILOVER, Proof
 
 
 def run(proof: Proof) -> None:
@@ -28,7 +28,7 @@ def _reboot(proof: Proof, node: str) -> None:
     proof.say(f"drain and reboot {node}")
     before = lab.boot(node)
     lab.ssh(node, f"crm_standby --node {node} --update on", timeout=60)
-    wait_for(f"{node} is drained", lambda: not lab.running(node) and lab.settled(), 120, pause=1)
+    wait_for(f"{node} is drained", lambda: not lab.running(node) and lab.settled(), FAILOVER, pause=1)
     lab.ssh(node, "systemctl reboot", check=False)
     wait_for(f"{node} is back", lambda: lab.boot(node) not in ("", before), 240, pause=2)
     wait_for(f"{node} is a member again", lambda: node in lab.online(node), 120, pause=1)
