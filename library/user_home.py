@@ -88,7 +88,7 @@ from typing import Any
 from ansible.module_utils.backend_store import LEAVING, StoreError
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mail_difference import Mail
-from ansible.module_utils.user_home import ARRIVING, UserHome
+from ansible.module_utils.user_home import ARRIVING, UNCHANGED, UserHome
 
 
 def leaving(home: UserHome, given: dict[str, Any]) -> list[Mail]:
@@ -136,18 +136,9 @@ def main() -> None:
     mails: list[Mail] = []
     try:
         home = UserHome(given["backend"], given["root"], given["user"])
-        place = home.place()
-        wanted = {
-            "leaving": ("here", "leaving"),
-            "here": ("none", "gone"),
-            "back": ("leaving",),
-            "gone": ("gone", "leaving"),
-        }
-        if place not in wanted[given["state"]]:
-            raise StoreError(
-                f"{home.store.backend}: the mail of {home.user} is {place}, so it cannot be {given['state']}"
-            )
-        if not module.check_mode:
+        place = home.check(given["state"])
+        changed = (given["state"], place) not in UNCHANGED
+        if changed and not module.check_mode:
             if given["state"] == "leaving":
                 mails = leaving(home, given)
             elif given["state"] == "here":
@@ -158,7 +149,7 @@ def main() -> None:
                 home.forget()
     except (StoreError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=given["state"] != "gone" or place == "leaving", mails=mails)
+    module.exit_json(changed=changed, mails=mails)
 
 
 if __name__ == "__main__":

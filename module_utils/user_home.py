@@ -20,6 +20,15 @@ from ansible.module_utils.mail_difference import Mail
 
 ARRIVING = ".arriving"
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
+# Where mail may be when a state is asked for, and where that changes nothing. What is leaving where mail shall be here
+# is what an earlier move left behind; what shall be back may never have left, as when somebody used it.
+FROM = {
+    "leaving": ("here", "leaving"),
+    "here": ("none", "gone", "leaving"),
+    "back": ("leaving", "here"),
+    "gone": ("gone", "leaving"),
+}
+UNCHANGED = (("back", "here"), ("gone", "gone"))
 
 
 class UserHome:
@@ -49,6 +58,13 @@ class UserHome:
         if self.leaving.is_dir():
             return "leaving"
         return "gone" if self.home.exists() else "none"
+
+    def check(self, state: str) -> str:
+        """Say where the mail is; fail when the state cannot be reached from there."""
+        place = self.place()
+        if place not in FROM[state]:
+            raise StoreError(f"{self.store.backend}: the mail of {self.user} is {place}, so it cannot be {state}")
+        return place
 
     def mails(self, name: str) -> list[Mail]:
         """Its mails while they travel."""

@@ -62,6 +62,7 @@ def test_what_an_earlier_move_left_behind_does_not_hinder_the_next(homes) -> Non
     new.arrive()  # and forget() was never asked for
     new.leave("be1", 0)
     arrived(old, new)
+    assert old.check("here") == "leaving"
     old.arrive()
     assert old.place() == "here" and not old.leaving.exists()
 
@@ -96,6 +97,16 @@ def test_mail_in_use_stays(homes) -> None:
     finally:
         user_home.wait_until_unused = busy
     assert old.place() == "here" and not old.leaving.exists()
+    assert ("back", old.check("back")) in user_home.UNCHANGED  # as the playbook asks for then
+
+
+def test_a_copy_is_never_put_over_mail_nor_removed_where_it_is(homes) -> None:
+    old, new = homes
+    for state in ("here", "gone"):
+        with pytest.raises(StoreError, match=f"is here, so it cannot be {state}"):
+            old.check(state)
+    with pytest.raises(StoreError, match="is none, so it cannot be back"):
+        new.check("back")
 
 
 def test_a_process_that_works_in_a_folder_uses_it(homes) -> None:
