@@ -231,7 +231,7 @@ class Cluster:
         return logic.read_actions(self.must("crm_simulate", "--xml-file", path, "--simulate"))
 
     def verify(self, path: str) -> str | None:
-        """What Pacemaker itself finds wrong with the CIB in a file."""
+        """What Pacemaker itself finds wrong with the configuration in a file, which must not have the live status: that is judged too."""
         code, out, err = self.run("crm_verify", "--verbose", "--xml-file", path)
         return None if code == 0 else (err + out).strip()
 
@@ -291,7 +291,7 @@ def apply(module: AnsibleModule, cluster: Cluster, declaration: logic.Declaratio
         logic.bump(wanted)
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as directory:
             before, after = write(directory, "before.xml", live), write(directory, "after.xml", wanted)
-            complaint = cluster.verify(after)
+            complaint = cluster.verify(write(directory, "configuration.xml", logic.without_status(wanted)))
             if complaint:
                 stop(module, [f"crm_verify: {complaint}"])
             result = {

@@ -215,6 +215,14 @@ def test_agents_know_their_options():
     assert "not installed" in cib.agent_problems(resource, None)[0]
 
 
+def test_the_status_is_left_out_of_what_is_verified(live):
+    assert live.find("status") is not None
+    alone = cib.without_status(live)
+    assert alone.find("status") is None
+    assert live.find("status") is not None
+    assert cib.configuration_form(alone) == cib.configuration_form(live) != ()
+
+
 @pytest.mark.parametrize("release", ["12", "13"])
 def test_recorded_cluster(release):
     live = ET.parse(RECORDED / f"cib-{release}.xml").getroot()
