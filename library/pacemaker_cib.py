@@ -231,7 +231,7 @@ class Cluster:
         return logic.read_actions(self.must("crm_simulate", "--xml-file", path, "--simulate"))
 
     def verify(self, path: str) -> str | None:
-        """What Pacemaker itself finds wrong with the configuration in a file, which must not have the live status: that is judged too."""
+        """What Pacemaker itself finds wrong with a file. It judges a live status too, so the file should have none."""
         code, out, err = self.run("crm_verify", "--verbose", "--xml-file", path)
         return None if code == 0 else (err + out).strip()
 

@@ -463,7 +463,10 @@ def changed_resources(live: ET.Element, wanted: ET.Element) -> set[str]:
 
 
 def without_status(cib: ET.Element) -> ET.Element:
-    """The CIB as a configuration alone. A cluster that has just formed may lack its quorum yet, which crm_verify would call a fault."""
+    """The CIB as a configuration alone.
+
+    A cluster that has just formed may lack its quorum yet, which crm_verify would call a fault of the configuration.
+    """
     alone = ET.Element(cib.tag, cib.attrib)
     alone.extend(section for section in cib if section.tag != "status")
     return alone

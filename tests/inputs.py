@@ -56,7 +56,7 @@ def used(files: Mapping[str, bytes], store: str) -> set[str]:
         if kind and not name.startswith(tuple(COMMON)):
             part = Path(name.removeprefix(f"{kind}/").partition("/")[0]).stem
             parts.setdefault((kind, part), []).append(name)
-        elif not Path(name).stem.startswith("store_") or Path(name).stem == f"store_{store}":
+        elif not Path(name).stem.startswith("store_") or f"store_{store}".startswith(Path(name).stem):
             found.add(name)
     unread = set(found)
     while unread:
