@@ -58,6 +58,18 @@ def backend_preferences(backends: Mapping[str, Mapping[str, Any]]) -> list[dict[
     ]
 
 
+def backends_on_mounts(backends: Mapping[str, Mapping[str, Any]], clones: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the constraints by which backends run where every one of the named clones has mounted its file system."""
+    found: list[dict[str, Any]] = []
+    for name in backends:
+        for clone in clones:
+            found += [
+                {"type": "order", "first": clone, "then": name},
+                {"type": "colocation", "resource": name, "with": clone, "score": "INFINITY"},
+            ]
+    return found
+
+
 def corosync_nodes(nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Give a pod's nodes as corosync wants them: name, number and the address on the cluster network."""
     return [
@@ -117,6 +129,7 @@ class FilterModule:
             "backend_resources": backend_resources,
             "backend_groups": backend_groups,
             "backend_preferences": backend_preferences,
+            "backends_on_mounts": backends_on_mounts,
             "corosync_nodes": corosync_nodes,
             "ipmi_devices": ipmi_devices,
             "site_hosts": site_hosts,

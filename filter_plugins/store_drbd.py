@@ -1,4 +1,4 @@
-"""Filters for the store drbd: backends turned into DRBD resources, those into what the cluster runs; split brains."""
+"""Filters for stores on DRBD: backends or pods as DRBD resources, those as what the cluster runs; split brains."""
 
 from __future__ import annotations
 
@@ -34,75 +34,88 @@ def drbd_resources(
             "minor": backend["drbd_minor"],
             "port": FIRST_PORT + int(backend["drbd_minor"]),
             "filesystem": backend.get("filesystem", "ext4"),
-            "nodes": [
-                {"name": node, "address": hostvars[node]["mail_storage_address"], "disk": backend["disk"]}
-                for node in sorted(nodes, key=lambda node: (node != backend["node"], node))
-            ],
+            "nodes": _drbd_nodes(
+                sorted(nodes, key=lambda node: (node != backend["node"], node)), backend["disk"], hostvars
+            ),
         }
         for name, backend in backends.items()
     ]
 
 
+def drbd_shared_resource(
+    volume: Mapping[str, Any], name: str, nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Give the DRBD resource that all nodes of a pod have in use at the same time."""
+    return {
+        "name": name,
+        "minor": volume["drbd_minor"],
+        "port": FIRST_PORT + int(volume["drbd_minor"]),
+        "two_primaries": True,
+        "nodes": _drbd_nodes(sorted(nodes), volume["disk"], hostvars),
+    }
+
+
+def _drbd_nodes(nodes: Sequence[str], disk: str, hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": node, "address": hostvars[node]["mail_storage_address"], "disk": disk} for node in nodes]
+
+
 def drbd_cluster_resources(resources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give each DRBD resource and the mount of its file system as resources of the cluster."""
+    """Give each DRBD resource, and the mount of one that has a file system, as resources of the cluster."""
     found: list[dict[str, Any]] = []
     for resource in resources:
-        name = resource["name"]
-        found += [
-            {
-                "id": f"{name}_drbd",
-                "agent": "ocf:linbit:drbd",
-                "options": {"drbd_resource": name},
-                "operations": [
-                    {"name": "start", "interval": "0s", "timeout": "240s"},
-                    # Longer than the handler that fences the peer may take.
-                    {"name": "promote", "interval": "0s", "timeout": "120s"},
-                    {"name": "demote", "interval": "0s", "timeout": "90s"},
-                    {"name": "stop", "interval": "0s", "timeout": "100s"},
-                    {"name": "monitor", "interval": "29s", "role": "Promoted", "timeout": "60s"},
-                    {"name": "monitor", "interval": "31s", "role": "Unpromoted", "timeout": "60s"},
-                ],
-            },
-            {
-                "id": f"{name}_filesystem",
-                "agent": "ocf:heartbeat:Filesystem",
-                "options": {
-                    "device": f"/dev/drbd{resource['minor']}",
-                    "directory": mount_point(name),
-                    "fstype": resource["filesystem"],
-                    "options": "noatime,nodev,nosuid,noexec",
-                },
-                "operations": [
-                    {"name": "start", "interval": "0s", "timeout": "60s"},
-                    {"name": "stop", "interval": "0s", "timeout": "60s"},
-                    # Level 20 writes and reads a file: a mount that hangs is found.
-                    {
-                        "name": "monitor",
-                        "interval": "20s",
-                        "timeout": "60s",
-                        "options": {"OCF_CHECK_LEVEL": "20"},
-                    },
-                ],
-            },
-        ]
+        found.append(_drbd(resource["name"]))
+        if "filesystem" in resource:
+            found.append(_filesystem(resource))
     return found
 
 
+def _drbd(name: str) -> dict[str, Any]:
+    return {
+        "id": f"{name}_drbd",
+        "agent": "ocf:linbit:drbd",
+        "options": {"drbd_resource": name},
+        "operations": [
+            {"name": "start", "interval": "0s", "timeout": "240s"},
+            # Longer than the handler that fences the peer may take.
+            {"name": "promote", "interval": "0s", "timeout": "120s"},
+            {"name": "demote", "interval": "0s", "timeout": "90s"},
+            {"name": "stop", "interval": "0s", "timeout": "100s"},
+            {"name": "monitor", "interval": "29s", "role": "Promoted", "timeout": "60s"},
+            {"name": "monitor", "interval": "31s", "role": "Unpromoted", "timeout": "60s"},
+        ],
+    }
+
+
+def _filesystem(resource: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"{resource['name']}_filesystem",
+        "agent": "ocf:heartbeat:Filesystem",
+        "options": {
+            "device": f"/dev/drbd{resource['minor']}",
+            "directory": mount_point(resource["name"]),
+            "fstype": resource["filesystem"],
+            "options": "noatime,nodev,nosuid,noexec",
+        },
+        "operations": [
+            {"name": "start", "interval": "0s", "timeout": "60s"},
+            {"name": "stop", "interval": "0s", "timeout": "60s"},
+            # Level 20 writes and reads a file: a mount that hangs is found.
+            {"name": "monitor", "interval": "20s", "timeout": "60s", "options": {"OCF_CHECK_LEVEL": "20"}},
+        ],
+    }
+
+
 def drbd_cluster_clones(resources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the clone of each DRBD resource: up on all its nodes, promoted on one."""
-    return [
-        {
-            "id": f"{resource['name']}_drbd_clone",
-            "of": f"{resource['name']}_drbd",
-            "meta": {
-                "promotable": True,
-                "notify": True,
-                "clone-max": len(resource["nodes"]),
-                "promoted-max": 1,
-            },
-        }
-        for resource in resources
-    ]
+    """Give the clone of each DRBD resource: up on all its nodes, promoted on one, or on all where all mount it."""
+    clones: list[dict[str, Any]] = []
+    for resource in resources:
+        nodes = len(resource["nodes"])
+        meta: dict[str, Any] = {"promotable": True, "notify": True, "clone-max": nodes, "promoted-max": 1}
+        if resource.get("two_primaries"):
+            # Interleaved, a mount waits for the promotion on its own node alone.
+            meta |= {"promoted-max": nodes, "interleave": True}
+        clones.append({"id": f"{resource['name']}_drbd_clone", "of": f"{resource['name']}_drbd", "meta": meta})
+    return clones
 
 
 def drbd_cluster_constraints(resources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -125,6 +138,7 @@ class FilterModule:
         return {
             "mounted_backends": mounted_backends,
             "drbd_resources": drbd_resources,
+            "drbd_shared_resource": drbd_shared_resource,
             "drbd_cluster_resources": drbd_cluster_resources,
             "drbd_cluster_clones": drbd_cluster_clones,
             "drbd_cluster_constraints": drbd_cluster_constraints,

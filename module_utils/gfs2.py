@@ -20,7 +20,6 @@ MAGIC = 0x01161970
 # gfs2_jadd makes no smaller ones, so no file system gets journals that cannot be added later.
 SMALLEST_JOURNAL = 32
 # What mkfs.gfs2 itself needs beside the journals, generously.
-SMALLEST_REST = 64
 # fsck.gfs2 writes this while it runs, so that nobody mounts; it stays when fsck.gfs2 is killed.
 FSCK_PROTOCOL = "fsck_"
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -146,12 +145,12 @@ def declaration_problems(wanted: Wanted) -> list[str]:
 
 def space_problem(wanted: Wanted, device_size: int) -> str | None:
     """Whether a new file system fits."""
-    need = wanted.journals * wanted.journal_size + SMALLEST_REST
+    need = 2 * wanted.journals * wanted.journal_size  # mkfs.gfs2 gives journals half of a device at most
     if device_size >= need * MIB:
         return None
     return (
         f"{wanted.device} has {device_size // MIB} MiB; wanted {need} or more: {wanted.journals} journals of"
-        f" {wanted.journal_size} MiB (journal_size) and {SMALLEST_REST} MiB"
+        f" {wanted.journal_size} MiB (journal_size), and as much for files"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
-STORES = ("dsync", "drbd")
+STORES = ("dsync", "drbd", "drbd_gfs2")
 FRONT_ENDS = ("proxy",)
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
 FILESYSTEMS = ("ext4", "xfs")
@@ -259,7 +259,8 @@ class Check:
 
     def check_drbd(self) -> None:
         """Check what DRBD replicates, and over which network."""
-        if self.site.get("mail_store") != "drbd":
+        store = self.site.get("mail_store")
+        if store not in ("drbd", "drbd_gfs2"):
             return
         if "storage" not in self.networks:
             self.report("site", "mail_networks.storage", None, "a network for DRBD alone, such as 203.0.113.0/24")
@@ -271,24 +272,50 @@ class Check:
                 self.report(
                     "site", f"group {pod}", f"{len(nodes)} nodes", "2 nodes: the kernel's DRBD replicates to one"
                 )
+        if store == "drbd":
+            self.check_backend_disks()
+        else:
+            self.check_volumes()
+
+    def check_backend_disks(self) -> None:
+        """Check the disk that each backend has to itself."""
         taken: dict[tuple[str, str, str], str] = {}
         for name, backend in self.backends.items():
             if not isinstance(backend, dict):
                 continue
-            disk, minor = backend.get("disk"), backend.get("drbd_minor")
-            if not isinstance(disk, str) or not disk.startswith("/dev/"):
-                self.report("site", f"mail_backends.{name}.disk", disk, "a block device, such as /dev/vg0/be1")
-            if not isinstance(minor, int) or isinstance(minor, bool) or not 0 <= minor < MINORS:
-                wanted = f"a number from 0 to {MINORS - 1}: the backend's device is /dev/drbdNUMBER"
-                self.report("site", f"mail_backends.{name}.drbd_minor", minor, wanted)
+            self.check_disk(f"mail_backends.{name}", backend)
             filesystem = backend.get("filesystem", "ext4")
             if filesystem not in FILESYSTEMS:
                 self.report("site", f"mail_backends.{name}.filesystem", filesystem, f"one of {', '.join(FILESYSTEMS)}")
-            for variable, value in (("disk", disk), ("drbd_minor", minor)):
+            for variable in ("disk", "drbd_minor"):
+                value = backend.get(variable)
                 key = (str(backend.get("pod")), variable, str(value))
                 if value is not None and key in taken:
                     self.report("site", f"mail_backends.{name}.{variable}", value, f"its own, not that of {taken[key]}")
                 taken.setdefault(key, name)
+
+    def check_volumes(self) -> None:
+        """Check the disk that all nodes of a pod have in use."""
+        volumes = self.site.get("mail_volumes")
+        if not isinstance(volumes, dict):
+            self.report("site", "mail_volumes", volumes, "for each pod its disk and drbd_minor")
+            return
+        for pod in sorted(self.pods.keys() | volumes.keys()):
+            if pod not in self.pods:
+                self.report("site", f"mail_volumes.{pod}", pod, f"one of {', '.join(sorted(self.pods)) or 'the pods'}")
+            elif not isinstance(volumes.get(pod), dict):
+                self.report("site", f"mail_volumes.{pod}", volumes.get(pod), "the pod's disk and drbd_minor")
+            else:
+                self.check_disk(f"mail_volumes.{pod}", volumes[pod])
+
+    def check_disk(self, variable: str, values: dict[str, Any]) -> None:
+        """Check one disk that DRBD replicates."""
+        disk, minor = values.get("disk"), values.get("drbd_minor")
+        if not isinstance(disk, str) or not disk.startswith("/dev/"):
+            self.report("site", f"{variable}.disk", disk, "a block device, such as /dev/vg0/mail")
+        if not isinstance(minor, int) or isinstance(minor, bool) or not 0 <= minor < MINORS:
+            wanted = f"a number from 0 to {MINORS - 1}: the device is /dev/drbdNUMBER"
+            self.report("site", f"{variable}.drbd_minor", minor, wanted)
 
     def check_fencing(self) -> None:
         """Check that each node can be switched off by another."""

@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING
 
 from module_utils.drbd import Status, parse_status, parse_version
 
+from . import gfs2
 from .lab import Lab, wait_for
 
 if TYPE_CHECKING:
     from .proof import Proof
 
 SYNC = 180.0  # seconds for a resync or a verify of the lab's small disks
+
+
+def resources(lab: Lab) -> dict[str, list[str]]:
+    """The nodes of each DRBD resource; none when the store has none."""
+    store = lab.site["mail_store"]
+    if store == "drbd":  # one for each backend
+        return {name: backend["nodes"] for name, backend in lab.backends.items()}
+    return {"mail": lab.group("mail_nodes")} if store == "drbd_gfs2" else {}
 
 
 def states(lab: Lab, node: str) -> dict[str, Status]:
@@ -24,17 +33,16 @@ def states(lab: Lab, node: str) -> dict[str, Status]:
     return parse_status(lab.ssh(node, command, check=False), version[0])
 
 
-def state(lab: Lab, node: str, backend: str) -> Status:
+def state(lab: Lab, node: str, resource: str) -> Status:
     """What a node's kernel says of one of them."""
-    return states(lab, node).get(backend, Status())
+    return states(lab, node).get(resource, Status())
 
 
 def healthy(lab: Lab) -> bool:
-    """Whether every backend's disks are good and connected on every node, and no promotion is forbidden."""
-    for name, backend in lab.backends.items():
-        for node in backend["nodes"]:
-            if not state(lab, node, name).healthy:
-                return False
+    """Whether all disks are good and connected on every node, and no promotion is forbidden."""
+    for name, nodes in resources(lab).items():
+        if not all(state(lab, node, name).healthy for node in nodes):
+            return False
     return not fenced(lab)
 
 
@@ -47,42 +55,53 @@ def fenced(lab: Lab) -> bool:
 def compare(proof: Proof) -> None:
     """Have the disks compared by DRBD, as the timer does it, and the file systems checked."""
     lab = proof.lab
+    names = set(resources(lab))
     wait_for("DRBD is healthy again", lambda: healthy(lab), SYNC, pause=1)
     start = time.monotonic()
+    verified = set()
     for node in lab.group("mail_nodes"):
         # It fails when a verify was cut short.
         lab.ssh(node, "systemctl start dovecluster-drbd-verify.service", timeout=SYNC)
-        log = lab.ssh(
-            node, f"journalctl -u dovecluster-drbd-verify.service -t dovecluster-drbd -o cat -n {2 * len(lab.backends)}"
-        )
-        found = states(lab, node)
-        proof.expect(set(found) == set(lab.backends), f"{node} tells of {sorted(found)} alone")
-        for name, state in found.items():
-            if state.role == "Primary":
-                proof.expect(f"{name}: verify begins" in log, f"{node} did not verify {name}: {log}")
+        log = lab.ssh(node, f"journalctl -u dovecluster-drbd-verify.service -t dovecluster-drbd -o cat -n {len(names)}")
+        verified |= {name for name in names if f"{name}: verify begins" in log}
+        for name, state in states(lab, node).items():
             proof.expect(
                 not state.out_of_sync_bytes, f"{name}: {state.out_of_sync_bytes} bytes differ between the copies"
             )
+    proof.expect(verified == names, f"no node verified {', '.join(sorted(names - verified))}")
     proof.numbers["verify_s"] = round(time.monotonic() - start, 1)
-    for name, node in wait_for("each backend runs on one node", lab.settled, 60).items():
-        _check_file_system(proof, name, node)
+    where = wait_for("each backend runs on one node", lab.settled, 60)
+    if lab.site["mail_store"] == "drbd_gfs2":
+        check = f"fsck.gfs2 -n /dev/drbd{_minor(lab, 'mail')}"
+        found = _check_file_system(lab, "gfs2_mail_clone", "/srv/mail", check, lab.group("mail_nodes")[0])
+        leaked, wrong = gfs2.read_check(found)
+        proof.numbers["leaked_blocks"] = leaked
+        proof.expect(not wrong, f"{check}: {wrong}")
+    else:
+        for name, node in where.items():
+            check = f"e2fsck -f -n /dev/drbd{_minor(lab, name)}"
+            found = _check_file_system(lab, name, f"/srv/mail/{name}", check, node)
+            proof.expect("ended with 0" in found, f"{check}: {found}")
 
 
-def _check_file_system(proof: Proof, backend: str, node: str) -> None:
-    """Check it on its primary while the backend is stopped, by way of the cluster."""
-    lab = proof.lab
-    minor = lab.backends[backend]["drbd_minor"]
-    target = f"crm_resource --resource {backend} --meta"
+def _minor(lab: Lab, resource: str) -> int:
+    """The number of a resource's device."""
+    return state(lab, resources(lab)[resource][0], resource).minors[0]
+
+
+def _check_file_system(lab: Lab, stopped: str, mount: str, check: str, node: str) -> str:
+    """Check it on a node while what mounts it is stopped, by way of the cluster; return what the check printed."""
+    target = f"crm_resource --resource {stopped} --meta"
     lab.ssh(node, f"{target} --set-parameter target-role --parameter-value Stopped")
     try:
-        wait_for(
-            f"{backend} is unmounted",
-            lambda: "free" in lab.ssh(node, f"findmnt /srv/mail/{backend} || echo free", check=False),
-            90,
-            pause=1,
-        )
-        checked = lab.ssh(node, f"e2fsck -f -n /dev/drbd{minor} 2>&1; echo ended with $?", timeout=120)
-        proof.expect("ended with 0" in checked, f"the file system of {backend} is not clean: {checked}")
+
+        def unmounted() -> bool:
+            query = f"findmnt {mount} || echo free"
+            return all("free" in lab.ssh(there, query, check=False) for there in lab.group("mail_nodes"))
+
+        wait_for(f"{mount} is unmounted", unmounted, 90, pause=1)
+        found = lab.ssh(node, f"{check} 2>&1; echo ended with $?", timeout=120)
     finally:
         lab.ssh(node, f"{target} --delete-parameter target-role")
-    wait_for(f"{backend} runs again", lab.settled, 120, pause=1)
+    wait_for("each backend runs on one node again", lab.settled, 120, pause=1)
+    return found

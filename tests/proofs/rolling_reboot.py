@@ -34,5 +34,5 @@ def _reboot(proof: Proof, node: str) -> None:
     wait_for(f"{node} is a member again", lambda: node in lab.online(node), 120, pause=1)
     lab.ssh(node, f"crm_standby --node {node} --delete", timeout=60)
     proof.whole()
-    if lab.site["mail_store"] == "drbd":  # the next node may go when this one has what was written meanwhile
+    if drbd.resources(lab):  # the next node may go when this one has what was written meanwhile
         wait_for("DRBD is healthy again", lambda: drbd.healthy(lab), drbd.SYNC, pause=1)

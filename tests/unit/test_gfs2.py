@@ -101,9 +101,9 @@ def test_other_file_systems_are_refused(changes, said):
 
 
 def test_a_new_file_system_has_to_fit():
-    assert gfs2.space_problem(wanted(), 160 * MIB) is None
-    problem = gfs2.space_problem(wanted(), 160 * MIB - 512)
-    assert problem and "/dev/ubda has 159 MiB; wanted 160 or more: 3 journals of 32 MiB" in problem
+    assert gfs2.space_problem(wanted(), 192 * MIB) is None
+    problem = gfs2.space_problem(wanted(), 192 * MIB - 512)
+    assert problem and "/dev/ubda has 191 MiB; wanted 192 or more: 3 journals of 32 MiB" in problem
 
 
 def test_journals_and_room_are_added_while_mounted():

@@ -45,14 +45,21 @@ def test_table_is_long_enough() -> None:
     assert len(CASES["bad"]) >= 45
 
 
-def test_good_site_with_drbd_passes() -> None:
-    assert problems(mutated(CASES["drbd"])) == []
+@pytest.mark.parametrize("store", ["drbd", "drbd_gfs2"])
+def test_good_site_with_another_store_passes(store: str) -> None:
+    assert problems(mutated(CASES[store])) == []
 
 
-@pytest.mark.parametrize("name", [*CASES["bad"], *CASES["bad_drbd"]])
-def test_bad_site(name: str) -> None:
-    case = CASES["bad"].get(name) or CASES["bad_drbd"][name]
-    found = problems(mutated((CASES["drbd"] if name in CASES["bad_drbd"] else {}) | case["set"]))
+BAD: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (good, case)
+    for table, good in (("bad", {}), ("bad_drbd", CASES["drbd"]), ("bad_drbd_gfs2", CASES["drbd_gfs2"]))
+    for case in CASES[table].values()
+]
+
+
+@pytest.mark.parametrize(("good", "case"), BAD, ids=[*CASES["bad"], *CASES["bad_drbd"], *CASES["bad_drbd_gfs2"]])
+def test_bad_site(good: dict[str, Any], case: dict[str, Any]) -> None:
+    found = problems(mutated(good | case["set"]))
     assert len(found) == len(case["says"]), "\n".join(lines(found))
     for where, variable, text in case["says"]:
         assert any(

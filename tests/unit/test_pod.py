@@ -26,6 +26,16 @@ def test_backends_prefer_their_own_node():
     assert [(c["resource"], c["node"]) for c in constraints] == [("be1", "mail1"), ("be2", "mail2"), ("be3", "mail3")]
 
 
+def test_backends_run_after_and_where_their_mounts_are():
+    found = pod.backends_on_mounts({"be1": {}, "be2": {}}, ["gfs2_mail_clone"])
+    assert [(c["type"], c.get("first", c.get("with")), c.get("then", c.get("resource"))) for c in found] == [
+        ("order", "gfs2_mail_clone", "be1"),
+        ("colocation", "gfs2_mail_clone", "be1"),
+        ("order", "gfs2_mail_clone", "be2"),
+        ("colocation", "gfs2_mail_clone", "be2"),
+    ]
+
+
 def test_cluster_nodes_and_their_bmcs():
     hostvars = {
         "mail1": {

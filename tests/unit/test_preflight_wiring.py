@@ -81,6 +81,7 @@ def test_what_is_told(variables: dict[str, Any], expected: set[str]) -> None:
     assert told(variables) == expected
 
 
-def test_a_store_s_own_secret_is_told() -> None:
+@pytest.mark.parametrize("store", ["drbd", "drbd_gfs2"])
+def test_a_store_s_own_secret_is_told(store: str) -> None:
     secrets = {f"site: {name}" for name in SECRETS}
-    assert told({}, "drbd") == secrets - {"site: mail_replication_api_key"} | {"site: drbd_secret"}
+    assert told({}, store) == secrets - {"site: mail_replication_api_key"} | {"site: drbd_secret"}

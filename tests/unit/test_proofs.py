@@ -1,11 +1,14 @@
 """What the proofs read from the replicators' status and from a play's recap."""
 
 import json
+from pathlib import Path
 
 from tests.proofs.cluster_network import running_since, twice
+from tests.proofs.gfs2 import read_check
 from tests.proofs.lab import QUEUE_DELAY, parse_synced
 from tests.proofs.site_again import recap
 
+RECORDED = Path(__file__).parent / "recorded"
 SYNCD = '[{"peer": "mail2", "up": true, "queued": 1, "lag_seconds": %s}]'
 REPLICATOR = """username                       priority fast sync full sync success sync failed
 u1@example.org                 none     00:00:12  00:10:22  00:00:12     -
@@ -55,3 +58,20 @@ def test_a_backend_runs_since_the_first_look_of_the_last_stretch() -> None:
     assert running_since(looks, "be1") == 3.0
     assert running_since(looks[:2], "be1") is None
     assert running_since([], "be1") is None
+
+
+def test_a_block_that_gfs2_leaked_is_told_from_damage():
+    printed = (RECORDED / "fsck.gfs2-leak-13.txt").read_text()
+    assert read_check(printed) == (1, [])
+    assert read_check("Initializing fsck\nfsck.gfs2 complete\nended with 0") == (0, [])
+    assert read_check("Initializing fsck")[1] == ["the check did not end"]
+    unlinked = "Block 86136 (0x15078) bitmap says 2 (other) but FSCK saw 0 (free)"
+    assert read_check(printed.replace("Starting pass3", unlinked)) == (2, [])
+    lost = "Block 86136 (0x15078) bitmap says 0 (free) but FSCK saw 3 (inode)"
+    assert read_check(printed.replace("Starting pass3", lost))[1] == [lost]
+    damage = "Directory inode 4711 has 3 links, should be 2."
+    assert read_check(printed.replace("Starting pass3", damage))[1] == [damage]
+    other = "Found invalid inode at block 4711 (0x1267)"
+    assert read_check(printed.replace("Starting pass3", other))[1] == [other]
+    sums = "The statfs file is wrong:"
+    assert read_check(f"{sums}\nfsck.gfs2 complete\nended with 4")[1] == [sums]

@@ -42,3 +42,14 @@ def test_one_node_is_promoted_and_a_backend_follows_it():
         "Promoted",
     )
     assert (order["first"], order["first_action"], order["then"]) == ("be1_drbd_clone", "promote", "be1")
+
+
+def test_a_shared_resource_is_promoted_on_both_nodes_and_has_no_file_system_of_one():
+    shared = store_drbd.drbd_shared_resource(
+        {"disk": "/dev/vdb", "drbd_minor": 3}, "mail", ["mail2", "mail1"], HOSTVARS
+    )
+    assert (shared["name"], shared["minor"], shared["port"], shared["two_primaries"]) == ("mail", 3, 7791, True)
+    assert [node["name"] for node in shared["nodes"]] == ["mail1", "mail2"]
+    assert [resource["id"] for resource in store_drbd.drbd_cluster_resources([shared])] == ["mail_drbd"]
+    (clone,) = store_drbd.drbd_cluster_clones([shared])
+    assert (clone["meta"]["promoted-max"], clone["meta"]["clone-max"], clone["meta"]["interleave"]) == (2, 2, True)
