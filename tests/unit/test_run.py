@@ -1,5 +1,6 @@
 """What a run of all tests does with the time that it has."""
 
+import threading
 import time
 
 import pytest
@@ -44,13 +45,39 @@ def test_only_a_default_run_has_a_limit(monkeypatch, line, minutes):
     assert run.parse().minutes == minutes
 
 
-def test_an_architecture_s_hosts_with_own_kernels_are_alone(monkeypatch):
+def test_scenarios_know_whether_their_hosts_have_own_kernels(monkeypatch):
     monkeypatch.setattr(run, "recorded", dict)
     for name in run.architectures():
         for found, passed in run.scenarios(name):
             scenario = found.name.split()[1]
             assert not passed
-            assert found.alone == run.has_own_kernels(scenario)
+            assert found.own_kernels == run.has_own_kernels(scenario)
             assert found.expected_seconds == 60 * run.UNKNOWN_MINUTES
     assert not run.has_own_kernels("dsync")
     assert run.has_own_kernels("drbd_role")
+
+
+def test_scenarios_run_two_at_a_time_but_one_with_own_kernels(monkeypatch):
+    running, most = [], {True: 0, False: 0}
+    both = threading.Event()
+
+    def execute(part):
+        running.append(part.own_kernels)
+        most[True] = max(most[True], running.count(True))
+        most[False] = max(most[False], len(running))
+        if len(running) == 2:
+            both.set()
+        both.wait(5)
+        running.remove(part.own_kernels)
+
+    monkeypatch.setattr(run, "execute", execute)
+    monkeypatch.setattr(run, "slots", lambda: 2)
+    parts = [run.Part(str(number), [], scenario=True, own_kernels=number % 2 == 0) for number in range(6)]
+    run.side_by_side(float("inf"), parts)
+    assert most == {True: 1, False: 2}
+
+
+def test_one_slot_runs_everything(executed, monkeypatch):
+    monkeypatch.setattr(run, "slots", lambda: 1)
+    run.side_by_side(float("inf"), [part("role a"), part("role b"), run.Part("lab", [], own_kernels=True)])
+    assert sorted(executed) == ["lab", "role a", "role b"]
