@@ -19,7 +19,6 @@ SUPERBLOCK_LENGTH = 512
 MAGIC = 0x01161970
 # gfs2_jadd makes no smaller ones, so no file system gets journals that cannot be added later.
 SMALLEST_JOURNAL = 32
-# What mkfs.gfs2 itself needs beside the journals, generously.
 # fsck.gfs2 writes this while it runs, so that nobody mounts; it stays when fsck.gfs2 is killed.
 FSCK_PROTOCOL = "fsck_"
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")

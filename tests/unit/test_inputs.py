@@ -86,3 +86,10 @@ def test_the_project_s_own_parts_are_found():
     assert roles >= {"preflight", "base", "pki", "dovecot_backend", "dovecot_replication", "pacemaker", "prove"}
     assert {"library/pacemaker_cib.py", "module_utils/cib.py", "library/device_content.py"} <= used(files, "dsync")
     assert "roles/dovecot_replication/tasks/main.yml" not in used(files, "nfs")
+
+
+def test_a_store_on_drbd_is_made_of_what_the_store_drbd_is_made_of():
+    both = names("drbd_gfs2")
+    assert "playbooks/tasks/store_drbd.yml" in both
+    assert "roles/drbd/tasks/main.yml" in both
+    assert not any("store_dsync" in name for name in both)

@@ -69,6 +69,8 @@ def test_a_block_that_gfs2_leaked_is_told_from_damage():
     assert read_check(printed.replace("Starting pass3", unlinked)) == (2, [])
     lost = "Block 86136 (0x15078) bitmap says 0 (free) but FSCK saw 3 (inode)"
     assert read_check(printed.replace("Starting pass3", lost))[1] == [lost]
+    other = "Block 86136 (0x15078) bitmap says 3 (inode) but FSCK saw 1 (data)"
+    assert read_check(printed.replace("Starting pass3", other))[1] == [other]
     damage = "Directory inode 4711 has 3 links, should be 2."
     assert read_check(printed.replace("Starting pass3", damage))[1] == [damage]
     other = "Found invalid inode at block 4711 (0x1267)"
