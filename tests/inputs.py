@@ -20,7 +20,7 @@ PARTS = {
     "library": r"^\s*(- )?{name}:",
     "module_utils": r"\bmodule_utils(\.| import (\w+, )*){name}\b",
     "playbooks": r"\b{name}\.yml\b",
-    "roles": r"(\brole:|\bname:|^\s*-|\broles/)\s*{name}\b",
+    "roles": r"(\brole:|\bname:|_roles: \[|\broles/)\s*{name}\b",
     "tests/proofs": r"(\bPROOFS: (\w+ )*|\bfrom \.){name}\b",
 }
 STORE = re.compile(r"^mail_store: (\w+)$", re.MULTILINE)

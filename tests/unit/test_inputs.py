@@ -85,7 +85,9 @@ def test_the_project_s_own_parts_are_found():
     roles = {name.split("/")[1] for name in used(files, "dsync") if name.startswith("roles/")}
     assert roles >= {"preflight", "base", "pki", "dovecot_backend", "dovecot_replication", "pacemaker", "prove"}
     assert {"library/pacemaker_cib.py", "module_utils/cib.py", "library/device_content.py"} <= used(files, "dsync")
+    assert not roles & {"drbd", "gfs2"}
     assert "roles/dovecot_replication/tasks/main.yml" not in used(files, "nfs")
+    assert "roles/gfs2/tasks/main.yml" in used(files, "drbd_gfs2")
 
 
 def test_a_store_on_drbd_is_made_of_what_the_store_drbd_is_made_of():
