@@ -7,6 +7,8 @@ from typing import Any
 
 # A node's backend stays where it is after a failover: moving back would end sessions a second time for nothing.
 PREFERENCE = 100
+# More than what keeps a backend in its place. A negative score elsewhere would stop it when no node is better.
+REACHED = 100000
 
 
 def pod_backends(backends: Mapping[str, Mapping[str, Any]], pod: str) -> dict[str, Mapping[str, Any]]:
@@ -70,6 +72,21 @@ def backends_on_mounts(backends: Mapping[str, Mapping[str, Any]], clones: Sequen
     return found
 
 
+def backends_where_reached(backends: Mapping[str, Mapping[str, Any]], attribute: str) -> list[dict[str, Any]]:
+    """Give the constraints by which backends run where an attribute says that its node reaches the store, if any does."""
+    return [
+        {
+            "type": "location",
+            "resource": name,
+            "attribute": attribute,
+            "operation": "gte",
+            "value": 1,
+            "score": REACHED,
+        }
+        for name in backends
+    ]
+
+
 def corosync_nodes(nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Give a pod's nodes as corosync wants them: name, number and the address on the cluster network."""
     return [
@@ -130,6 +147,7 @@ class FilterModule:
             "backend_groups": backend_groups,
             "backend_preferences": backend_preferences,
             "backends_on_mounts": backends_on_mounts,
+            "backends_where_reached": backends_where_reached,
             "corosync_nodes": corosync_nodes,
             "ipmi_devices": ipmi_devices,
             "site_hosts": site_hosts,

@@ -42,16 +42,16 @@ def drbd_resources(
     ]
 
 
-def drbd_shared_resource(
-    volume: Mapping[str, Any], name: str, nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]
+def drbd_resource(
+    volume: Mapping[str, Any], name: str, nodes: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], **more: Any
 ) -> dict[str, Any]:
-    """Give the DRBD resource that all nodes of a pod have in use at the same time."""
+    """Give the DRBD resource that is not one backend's: two_primaries, or with a filesystem and its mountpoint."""
     return {
         "name": name,
         "minor": volume["drbd_minor"],
         "port": FIRST_PORT + int(volume["drbd_minor"]),
-        "two_primaries": True,
         "nodes": _drbd_nodes(sorted(nodes), volume["disk"], hostvars),
+        **more,
     }
 
 
@@ -92,7 +92,7 @@ def _filesystem(resource: Mapping[str, Any]) -> dict[str, Any]:
         "agent": "ocf:heartbeat:Filesystem",
         "options": {
             "device": f"/dev/drbd{resource['minor']}",
-            "directory": mount_point(resource["name"]),
+            "directory": resource.get("mountpoint", mount_point(resource["name"])),
             "fstype": resource["filesystem"],
             "options": "noatime,nodev,nosuid,noexec",
         },
@@ -138,7 +138,7 @@ class FilterModule:
         return {
             "mounted_backends": mounted_backends,
             "drbd_resources": drbd_resources,
-            "drbd_shared_resource": drbd_shared_resource,
+            "drbd_resource": drbd_resource,
             "drbd_cluster_resources": drbd_cluster_resources,
             "drbd_cluster_clones": drbd_cluster_clones,
             "drbd_cluster_constraints": drbd_cluster_constraints,

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
-STORES = ("dsync", "drbd", "drbd_gfs2")
+STORES = ("dsync", "drbd", "drbd_gfs2", "nfs")
 FRONT_ENDS = ("proxy",)
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
 FILESYSTEMS = ("ext4", "xfs")
 MINORS = 256  # more backends than a pod ever has
+NFS_DIRECTORY = "/srv/nfs"  # role nfs_server's default
+NFS_VERSIONS = ("3", "4.1", "4.2")
 FENCING = ("ipmi", "sbd")
 LARGEST_POD = 16
 SHARDS = 256
@@ -184,19 +186,23 @@ class Check:
                 self.report("site", f"group {pod}", f"{len(nodes)} nodes", f"at most {LARGEST_POD}; make another pod")
             if len(nodes) == 1:
                 self.report("site", f"group {pod}", "1 node", "at least 2, or nothing takes over")
-            if len(nodes) % 2 == 0 and not quorum:
-                wanted = "a host in group quorum, outside the pod: with an even number of votes halves can't decide"
-                self.report("site", f"group {pod}", f"{len(nodes)} nodes and no quorum host", wanted)
-            numbers: dict[int, str] = {}
-            for node in nodes:
-                number = self.hosts.get(node, {}).get("mail_node_id")
-                if not isinstance(number, int) or number < 1:
-                    self.report(node, "mail_node_id", number, f"a number from 1 on, of its own in {pod}")
-                elif number in numbers:
-                    wanted = f"a number of its own; {numbers[number]} of {pod} has this one"
-                    self.report(node, "mail_node_id", number, wanted)
-                else:
-                    numbers[number] = node
+            self.check_votes(pod, nodes)
+
+    def check_votes(self, cluster: str, nodes: list[str]) -> None:
+        """Check that a cluster's nodes are told apart, and that halves of it can decide."""
+        if len(nodes) % 2 == 0 and not self.groups.get("quorum"):
+            wanted = "a host in group quorum, outside the cluster: with an even number of votes halves can't decide"
+            self.report("site", f"group {cluster}", f"{len(nodes)} nodes and no quorum host", wanted)
+        numbers: dict[int, str] = {}
+        for node in nodes:
+            number = self.hosts.get(node, {}).get("mail_node_id")
+            if not isinstance(number, int) or number < 1:
+                self.report(node, "mail_node_id", number, f"a number from 1 on, of its own in {cluster}")
+            elif number in numbers:
+                wanted = f"a number of its own; {numbers[number]} of {cluster} has this one"
+                self.report(node, "mail_node_id", number, wanted)
+            else:
+                numbers[number] = node
 
     def check_front(self) -> None:
         """Check the front ends' service addresses."""
@@ -262,11 +268,7 @@ class Check:
         store = self.site.get("mail_store")
         if store not in ("drbd", "drbd_gfs2"):
             return
-        if "storage" not in self.networks:
-            self.report("site", "mail_networks.storage", None, "a network for DRBD alone, such as 203.0.113.0/24")
-        for host in sorted(self.groups.get("mail_nodes", [])):
-            value = self.hosts.get(host, {}).get("mail_storage_address")
-            self.address(host, "mail_storage_address", value, "storage", f"{host}'s own")
+        self.check_storage_network("DRBD", "mail_nodes")
         for pod, nodes in sorted(self.pods.items()):
             if len(nodes) != 2:
                 self.report(
@@ -276,6 +278,80 @@ class Check:
             self.check_backend_disks()
         else:
             self.check_volumes()
+
+    def check_storage_network(self, purpose: str, *groups: str) -> None:
+        """Check the network for storage alone, and the addresses in it."""
+        if "storage" not in self.networks:
+            self.report("site", "mail_networks.storage", None, f"a network for {purpose} alone, such as 203.0.113.0/24")
+        for host in sorted({host for group in groups for host in self.groups.get(group, [])}):
+            value = self.hosts.get(host, {}).get("mail_storage_address")
+            self.address(host, "mail_storage_address", value, "storage", f"{host}'s own")
+
+    def check_nfs(self) -> None:
+        """Check what each pod mounts, and from whom."""
+        if self.site.get("mail_store") != "nfs":
+            return
+        self.check_storage_network("NFS", "mail_nodes", "nfs_servers")
+        self.check_nfs_servers()
+        exports = self.site.get("mail_nfs")
+        if not isinstance(exports, dict):
+            self.report("site", "mail_nfs", exports, "for each pod the server and what it exports")
+            return
+        taken: dict[tuple[str, str], str] = {}
+        for pod in sorted(self.pods.keys() | exports.keys()):
+            variable, values = f"mail_nfs.{pod}", exports.get(pod)
+            if pod not in self.pods:
+                self.report("site", variable, pod, f"one of {', '.join(sorted(self.pods)) or 'the pods'}")
+            elif not isinstance(values, dict):
+                self.report("site", variable, values, "the server and what it exports to this pod")
+            else:
+                self.check_export(variable, values)
+                export = (str(values.get("server")), str(values.get("export")))
+                if export in taken:
+                    wanted = f"a directory of its own: {taken[export]} has this one, and pods share nothing"
+                    self.report("site", f"{variable}.export", export[1], wanted)
+                taken.setdefault(export, pod)
+
+    def check_export(self, variable: str, values: dict[str, Any]) -> None:
+        """Check what a pod mounts."""
+        server, export = values.get("server"), values.get("export")
+        service = self.site.get("mail_nfs_service")
+        ours = service.get("address") if isinstance(service, dict) else None
+        if not isinstance(server, str) or not server:
+            self.report("site", f"{variable}.server", server, "the server's name or address")
+        elif self.groups.get("nfs_servers") and server != ours:
+            self.report("site", f"{variable}.server", server, f"mail_nfs_service.address, {ours}, or no nfs_servers")
+        place = f"{NFS_DIRECTORY}/" if self.groups.get("nfs_servers") else "/"
+        if not isinstance(export, str) or not export.startswith(place) or export == place:
+            self.report("site", f"{variable}.export", export, f"a directory of the server below {place}")
+        if str(values.get("version", "4.2")) not in NFS_VERSIONS:
+            self.report("site", f"{variable}.version", values["version"], f"one of {', '.join(NFS_VERSIONS)}")
+
+    def check_nfs_servers(self) -> None:
+        """Check NFS servers of our own: one, or a pair."""
+        servers, service = self.groups.get("nfs_servers", []), self.site.get("mail_nfs_service")
+        if not servers:
+            if service:
+                self.report("site", "mail_nfs_service", service, "hosts in group nfs_servers, or nothing")
+            return
+        for host in sorted(set(servers) & set(self.groups.get("mail_nodes", []))):
+            self.report(host, "groups", "nfs_servers and mail_nodes", "a host of its own: no server mounts from itself")
+        if len(servers) > 2:
+            self.report("site", "group nfs_servers", f"{len(servers)} hosts", "one host, or a pair")
+        if not isinstance(service, dict):
+            self.report("site", "mail_nfs_service", service, "the service's address, and its disk on each server")
+        elif len(servers) == 1:
+            own = self.hosts.get(servers[0], {}).get("mail_storage_address")
+            if service.get("address") != own:
+                wanted = f"the mail_storage_address of {servers[0]}, {own}"
+                self.report("site", "mail_nfs_service.address", service.get("address"), wanted)
+            disk = service.get("disk", "/dev/")
+            if not isinstance(disk, str) or not disk.startswith("/dev/"):
+                self.report("site", "mail_nfs_service.disk", disk, "a block device, such as /dev/vg0/mail, or nothing")
+        else:
+            self.address("site", "mail_nfs_service.address", service.get("address"), "storage", "the NFS service's")
+            self.check_disk("mail_nfs_service", service)
+            self.check_votes("nfs_servers", servers)
 
     def check_backend_disks(self) -> None:
         """Check the disk that each backend has to itself."""
@@ -325,7 +401,8 @@ class Check:
             self.report("site", "fencing_method", method, wanted)
         if method != "ipmi":
             return
-        for host in sorted(self.groups.get("mail_nodes", [])):
+        servers = self.groups.get("nfs_servers", [])
+        for host in sorted({*self.groups.get("mail_nodes", []), *(servers if len(servers) == 2 else [])}):
             values = self.hosts.get(host, {})
             self.address(host, "fencing_ipmi_address", values.get("fencing_ipmi_address"), "", f"{host}'s BMC's")
             if not values.get("fencing_ipmi_user"):
@@ -380,6 +457,7 @@ def check_site(
     check.check_front()
     check.check_backends()
     check.check_drbd()
+    check.check_nfs()
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})

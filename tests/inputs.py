@@ -52,11 +52,14 @@ def used(files: Mapping[str, bytes], store: str) -> set[str]:
     parts: dict[tuple[str, str], list[str]] = {}
     found = set()
     for name in files:
+        # store_drbd is used by drbd_gfs2, too.
+        if Path(name).stem.startswith("store_") and not f"store_{store}".startswith(Path(name).stem):
+            continue
         kind = next((kind for kind in PARTS if name.startswith(f"{kind}/")), None)
         if kind and not name.startswith(tuple(COMMON)):
             part = Path(name.removeprefix(f"{kind}/").partition("/")[0]).stem
             parts.setdefault((kind, part), []).append(name)
-        elif not Path(name).stem.startswith("store_") or f"store_{store}".startswith(Path(name).stem):
+        else:
             found.add(name)
     unread = set(found)
     while unread:

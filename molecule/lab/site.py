@@ -64,6 +64,7 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
         variables: dict[str, Any] = {"ansible_host": next(iter(host["networks"].values()))["address"]}
         if host["kernel"] == "own":
             variables["mail_firewall"] = False  # User-Mode Linux has no nftables for IP, on neither release
+            variables["nfs_server_root"] = "/var/nfs"  # a folder of the machine, as its root is, cannot be exported
         if not template:
             names = {network: f"mail_{network.removesuffix('s')}_address" for network in TEMPLATE_NETWORKS}
             variables |= {names[n]: p["address"] for n, p in host["networks"].items() if n in names}

@@ -17,7 +17,7 @@ from .lab import Lab
 from .proof import Proof, summary
 
 # Every other file here is a proof.
-PARTS = ("drbd", "gfs2", "lab", "proof")
+PARTS = ("drbd", "gfs2", "lab", "nfs", "proof")
 PROOFS = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem not in PARTS)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from module_utils.drbd import Status, parse_status, parse_version
 
-from . import gfs2
+from . import gfs2, nfs
 from .lab import Lab, wait_for
 
 if TYPE_CHECKING:
@@ -21,7 +21,15 @@ def resources(lab: Lab) -> dict[str, list[str]]:
     store = lab.site["mail_store"]
     if store == "drbd":  # one for each backend
         return {name: backend["nodes"] for name, backend in lab.backends.items()}
-    return {"mail": lab.group("mail_nodes")} if store == "drbd_gfs2" else {}
+    if store == "drbd_gfs2":
+        return {"mail": lab.group("mail_nodes")}
+    servers = lab.group("nfs_servers")
+    return {"nfs": servers} if len(servers) == 2 else {}
+
+
+def hosts(lab: Lab) -> list[str]:
+    """The nodes of all of them."""
+    return list(dict.fromkeys(node for nodes in resources(lab).values() for node in nodes))
 
 
 def states(lab: Lab, node: str) -> dict[str, Status]:
@@ -49,7 +57,7 @@ def healthy(lab: Lab) -> bool:
 def fenced(lab: Lab) -> bool:
     """Whether DRBD's handlers still forbid a node to be promoted."""
     query = "cibadmin --query --scope constraints"
-    return "drbd-fence-by-handler" in lab.ssh(lab.group("mail_nodes")[0], query, timeout=60)
+    return "drbd-fence-by-handler" in lab.ssh(hosts(lab)[0], query, timeout=60)
 
 
 def compare(proof: Proof) -> None:
@@ -59,7 +67,7 @@ def compare(proof: Proof) -> None:
     wait_for("DRBD is healthy again", lambda: healthy(lab), SYNC, pause=1)
     start = time.monotonic()
     verified = set()
-    for node in lab.group("mail_nodes"):
+    for node in hosts(lab):
         # It fails when a verify was cut short.
         lab.ssh(node, "systemctl start dovecluster-drbd-verify.service", timeout=SYNC)
         log = lab.ssh(node, f"journalctl -u dovecluster-drbd-verify.service -t dovecluster-drbd -o cat -n {len(names)}")
@@ -71,17 +79,25 @@ def compare(proof: Proof) -> None:
     proof.expect(verified == names, f"no node verified {', '.join(sorted(names - verified))}")
     proof.numbers["verify_s"] = round(time.monotonic() - start, 1)
     where = wait_for("each backend runs on one node", lab.settled, 60)
-    if lab.site["mail_store"] == "drbd_gfs2":
-        check = f"fsck.gfs2 -n /dev/drbd{_minor(lab, 'mail')}"
-        found = _check_file_system(lab, "gfs2_mail_clone", "/srv/mail", check, lab.group("mail_nodes")[0])
-        leaked, wrong = gfs2.read_check(found)
-        proof.numbers["leaked_blocks"] = leaked
-        proof.expect(not wrong, f"{check}: {wrong}")
-    else:
-        for name, node in where.items():
-            check = f"e2fsck -f -n /dev/drbd{_minor(lab, name)}"
-            found = _check_file_system(lab, name, f"/srv/mail/{name}", check, node)
-            proof.expect("ended with 0" in found, f"{check}: {found}")
+    match lab.site["mail_store"]:
+        case "drbd_gfs2":
+            check = f"fsck.gfs2 -n /dev/drbd{_minor(lab, 'mail')}"
+            found = _check_file_system(lab, "gfs2_mail_clone", "/srv/mail", check, hosts(lab)[0])
+            leaked, wrong = gfs2.read_check(found)
+            proof.numbers["leaked_blocks"] = leaked
+            proof.expect(not wrong, f"{check}: {wrong}")
+        case "drbd":
+            for name, node in where.items():
+                _check_ext4(proof, name, f"/srv/mail/{name}", node)
+        case "nfs":
+            _check_ext4(proof, "nfs", nfs.directory(lab), nfs.server(lab))
+
+
+def _check_ext4(proof: Proof, resource: str, mount: str, node: str) -> None:
+    """Check the file system of a resource, which a group of the same name mounts on this node."""
+    check = f"e2fsck -f -n /dev/drbd{_minor(proof.lab, resource)}"
+    found = _check_file_system(proof.lab, resource, mount, check, node)
+    proof.expect("ended with 0" in found, f"{check}: {found}")
 
 
 def _minor(lab: Lab, resource: str) -> int:
@@ -97,7 +113,7 @@ def _check_file_system(lab: Lab, stopped: str, mount: str, check: str, node: str
 
         def unmounted() -> bool:
             query = f"findmnt {mount} || echo free"
-            return all("free" in lab.ssh(there, query, check=False) for there in lab.group("mail_nodes"))
+            return all("free" in lab.ssh(there, query, check=False) for there in hosts(lab))
 
         wait_for(f"{mount} is unmounted", unmounted, 90, pause=1)
         found = lab.ssh(node, f"{check} 2>&1; echo ended with $?", timeout=120)

@@ -158,6 +158,11 @@ class Lab:
         """Whether each node holds a replica."""
         return self.site["mail_store"] == "dsync"
 
+    @property
+    def own_mail(self) -> bool:
+        """Whether each backend has mail of its own, that no other backend's node reaches."""
+        return self.site["mail_store"] == "drbd"
+
     def front(self, timeout: float = 5.0) -> Front:
         """The front door, with the demo users."""
         door = self.info["front_door"]
@@ -231,8 +236,12 @@ class Lab:
 
     def whole(self) -> bool:
         """Whether every node sees every node online, and each backend runs once."""
-        pods = [self.group(pod) for pod in {values["pod"] for values in self.backends.values()}]
-        return all(len(self.online(node)) == len(pod) for pod in pods for node in pod) and bool(self.settled())
+        clusters = [self.group(pod) for pod in {values["pod"] for values in self.backends.values()}]
+        if len(servers := self.group("nfs_servers")) == 2:
+            clusters.append(servers)
+        return all(len(self.online(node)) == len(nodes) for nodes in clusters for node in nodes) and bool(
+            self.settled()
+        )
 
     def drain(self) -> int:
         """Tell the MTAs to deliver what they have now; return how many mails that was."""

@@ -22,7 +22,7 @@ def mutated(changes: dict[str, Any]) -> dict[str, Any]:
         if value is None:
             target.pop(name, None)
         else:
-            target[name] = value
+            target[name] = copy.deepcopy(value)
     return inventory
 
 
@@ -45,19 +45,23 @@ def test_table_is_long_enough() -> None:
     assert len(CASES["bad"]) >= 45
 
 
-@pytest.mark.parametrize("store", ["drbd", "drbd_gfs2"])
+STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair")
+
+
+@pytest.mark.parametrize("store", STORES)
 def test_good_site_with_another_store_passes(store: str) -> None:
     assert problems(mutated(CASES[store])) == []
 
 
 BAD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (good, case)
-    for table, good in (("bad", {}), ("bad_drbd", CASES["drbd"]), ("bad_drbd_gfs2", CASES["drbd_gfs2"]))
+    for table, good in (("bad", {}), *((f"bad_{store}", CASES[store]) for store in STORES))
     for case in CASES[table].values()
 ]
+NAMES = [name for table in ("bad", *(f"bad_{store}" for store in STORES)) for name in CASES[table]]
 
 
-@pytest.mark.parametrize(("good", "case"), BAD, ids=[*CASES["bad"], *CASES["bad_drbd"], *CASES["bad_drbd_gfs2"]])
+@pytest.mark.parametrize(("good", "case"), BAD, ids=NAMES)
 def test_bad_site(good: dict[str, Any], case: dict[str, Any]) -> None:
     found = problems(mutated(good | case["set"]))
     assert len(found) == len(case["says"]), "\n".join(lines(found))

@@ -63,3 +63,14 @@ def test_names_of_machines_and_backends():
         "198.51.100.11": ["mail1.example.org", "mail1"],
         "192.0.2.31": ["be1.example.org"],
     }
+
+
+def test_backends_run_where_their_store_is_reached_and_stay_when_none_does():
+    (constraint,) = pod.backends_where_reached({"be1": {}}, "nfs_mail_reached")
+    assert (constraint["resource"], constraint["attribute"], constraint["operation"]) == (
+        "be1",
+        "nfs_mail_reached",
+        "gte",
+    )
+    # Over preference and stickiness (1000 for each part of a group), and nowhere negative, which would stop it.
+    assert constraint["score"] > 10_000

@@ -45,8 +45,8 @@ def test_one_node_is_promoted_and_a_backend_follows_it():
 
 
 def test_a_shared_resource_is_promoted_on_both_nodes_and_has_no_file_system_of_one():
-    shared = store_drbd.drbd_shared_resource(
-        {"disk": "/dev/vdb", "drbd_minor": 3}, "mail", ["mail2", "mail1"], HOSTVARS
+    shared = store_drbd.drbd_resource(
+        {"disk": "/dev/vdb", "drbd_minor": 3}, "mail", ["mail2", "mail1"], HOSTVARS, two_primaries=True
     )
     assert (shared["name"], shared["minor"], shared["port"], shared["two_primaries"]) == ("mail", 3, 7791, True)
     assert [node["name"] for node in shared["nodes"]] == ["mail1", "mail2"]

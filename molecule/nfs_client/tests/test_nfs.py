@@ -1,0 +1,183 @@
+"""A server and a client of each release: what is shared and with whom, what is refused, and a server that restarts."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+PLACE = "/srv/mail"
+SERVERS = {"client12": "server13", "client13": "server12"}
+LEASE = 10  # nfs_server_lease's default, seconds
+# Takes a lock of a file, or says that it has none.
+LOCK = """
+import fcntl, sys, time
+file = open(sys.argv[1], "a+")
+try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    sys.exit("refused")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+LISTENING = "ss --no-header --listening --tcp --udp --numeric | awk '{print $1, $5}'"
+
+
+@pytest.fixture
+def clients(another, play):
+    """The clients with the export mounted, by the options that the role declares."""
+    done = play("molecule/nfs_client/options.yml")
+    assert done.returncode == 0, done.stdout
+    found = {name: another(name) for name in SERVERS}
+    yield found
+    for host in found.values():
+        host.check_output(f"umount {PLACE}")
+
+
+def each(hosts, command):
+    """Run a command on several hosts at a time."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(hosts, pool.map(lambda host: host.check_output(command), hosts.values()), strict=True))
+
+
+@pytest.mark.parametrize("name", SERVERS.values())
+def test_a_server_listens_on_one_port_of_one_address(another, name):
+    host = another(name)
+    address = host.ansible.get_variables()["mail_client_address"]
+    assert {line for line in host.check_output(LISTENING).split("\n") if not line.endswith(":22")} == {
+        f"tcp {address}:2049"
+    }
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_client_listens_nowhere(another, name):
+    assert all(line.endswith(":22") for line in another(name).check_output(LISTENING).split("\n"))
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_nobody_writes_where_nothing_is_mounted(another, name):
+    host = another(name)
+    assert host.check_output(f"stat --format='%a %u %g' {PLACE}") == "0 0 0"
+    assert host.run(f"setpriv --reuid=5000 --regid=5000 --clear-groups touch {PLACE}/lost").rc != 0
+
+
+def test_all_that_is_written_belongs_to_the_owner_of_mail(clients):
+    each(clients, f"touch {PLACE}/by-root-of-$(hostname)")
+    shown = each(clients, f"stat --format='%n %u %g' {PLACE}/by-root-of-$(hostname)")
+    assert shown == {name: f"{PLACE}/by-root-of-{name} 5000 5000" for name in clients}
+
+
+def test_a_mount_waits_for_its_server_for_ever(clients):
+    for options in each(clients, f"findmnt --noheadings --output OPTIONS {PLACE}").values():
+        assert {"hard", "noatime", "nodev", "nosuid", "noexec", "vers=4.2", "proto=tcp"} <= set(options.split(","))
+
+
+def test_another_host_is_not_served(another, clients):
+    """A server does not export to the other server."""
+    address = another("server13").ansible.get_variables()["mail_client_address"]
+    done = another("server12").run(f"mount -t nfs -o vers=4.2,retry=0 {address}:/srv/nfs/mail /mnt")
+    assert done.rc != 0
+    assert "denied" in done.stderr or "not permitted" in done.stderr or "No such file" in done.stderr, done.stderr
+
+
+def test_a_restarted_server_gives_locks_back_and_clients_go_on(another, clients):
+    host = clients["client13"]
+    hold = f"python3 /tmp/lock.py {PLACE}/lock 40 > /tmp/lock.out"
+    holder = f"cat > /tmp/lock.py <<'END'\n{LOCK}\nEND\n{hold} & sleep 3; cat /tmp/lock.out"
+    assert host.check_output(holder) == "locked"
+    another("server12").check_output("systemctl restart nfs-server")
+    start = time.monotonic()
+    host.check_output(f"echo after > {PLACE}/after; sync {PLACE}/after")
+    stall = time.monotonic() - start
+    print(f"a write waited {stall:.1f} s for the server's restart")
+    assert stall < LEASE + 15
+    assert host.run(f"python3 /tmp/lock.py {PLACE}/lock 0").stderr.strip() == "refused"
+
+
+@pytest.fixture
+def refused(another, play):
+    """Return a function that has the client role refuse an export, for a reason, and change nothing."""
+    host = another("client13")
+    seen = "ls -d /srv/*; findmnt --noheadings --types nfs,nfs4 --output TARGET; dpkg-query --show | sha256sum; echo"
+
+    def refuse(reason, **more):
+        before = host.check_output(seen)
+        done = play("molecule/nfs_client/client.yml", more=more)
+        assert done.returncode != 0, done.stdout
+        said = " ".join(done.stdout.split())
+        assert reason in said, done.stdout
+        assert "Nothing was changed" in said
+        assert host.check_output(seen) == before
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"export": "/srv/nfs/none"}, "exports no /srv/nfs/none"),
+        ({"version": "3"}, "runs no NFS server on TCP port 2049"),  # where the port mapper would tell it
+        ({"server": "filer.invalid"}, "filer.invalid has no address"),
+        ({"mountpoint": "/var"}, "/var has something else mounted"),
+        ({"mountpoint": "/usr/share"}, "/usr/share holds files"),
+    ],
+)
+def test_what_cannot_be_mounted_is_refused(refused, more, reason):
+    refused(reason, **more)
+
+
+@pytest.fixture
+def export(another):
+    """Return a function that changes the server's second export by a command, and changes it back afterwards."""
+    host = another("server12")
+    file = "/etc/exports.d/dovecluster.exports"
+    place = "/var/nfs/srv/nfs/more"
+
+    def change(command):
+        host.check_output(f"{command.format(file=file, place=place)} && exportfs -r")
+
+    host.check_output(f"cp {file} /root/exports")
+    yield change
+    change("cp /root/exports {file}; umount {place} 2> /dev/null; chown 5000:5000 {place}; chmod 700 {place}")
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("sed -i '/more/s/all_squash/no_root_squash/' {file} && chown 0:0 {place}", "user 5000 cannot write there"),
+        ("sed -i '/more/s/,all_squash,anonuid=5000,anongid=5000//' {file}", "root cannot write there"),
+        ("sed -i '/more/s/anonuid=5000/anonuid=65534/' {file} && chmod 777 {place}", "belongs to nobody"),
+        (
+            "mount -t ext4 /dev/ubdb {place} && chown 5000 {place} && chmod 700 {place}"
+            " && {{ dd if=/dev/zero of={place}/full bs=1M 2> /dev/null; true; }}",
+            "is full",
+        ),
+    ],
+)
+def test_an_export_that_mail_cannot_use_is_refused(another, export, refused, command, reason):
+    if "ubdb" in command:
+        another("server12").check_output("mkfs.ext4 -q -F -m 0 /dev/ubdb")
+    export(command)
+    refused(reason, export="/srv/nfs/more")
+
+
+def test_a_server_whose_clock_is_off_is_refused(another, refused):
+    host = another("server12")
+    host.check_output("date --set='+5 seconds'")
+    try:
+        refused("differ by 5", export="/srv/nfs/more")
+    finally:
+        host.check_output("date --set='-5 seconds'")
+
+
+def test_a_server_shares_nothing_of_somebody_else_s(another, play):
+    host = another("server12")
+    host.check_output("mkswap /dev/ubdb && mkdir -p /var/nfs/srv/nfs/third && touch /var/nfs/srv/nfs/third/root-s")
+    for more, reason in (
+        ({"device": "/dev/ubdb"}, "/dev/ubdb holds swap; wanted a blank device or one with ext4"),
+        ({}, "root-s belong to others than 5000"),
+    ):
+        before = host.check_output("exportfs -s; sha256sum /dev/ubdb")
+        done = play("molecule/nfs_client/server.yml", more=more)
+        assert done.returncode != 0, done.stdout
+        assert reason in " ".join(done.stdout.split()), done.stdout
+        assert host.check_output("exportfs -s; sha256sum /dev/ubdb") == before
