@@ -73,7 +73,7 @@ def backends_on_mounts(backends: Mapping[str, Mapping[str, Any]], clones: Sequen
 
 
 def backends_where_reached(backends: Mapping[str, Mapping[str, Any]], attribute: str) -> list[dict[str, Any]]:
-    """Give the constraints by which backends run where an attribute says that its node reaches the store, if any does."""
+    """Give the constraints by which backends run on nodes whose attribute says that they reach the store, if any do."""
     return [
         {
             "type": "location",
