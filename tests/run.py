@@ -28,7 +28,7 @@ RELEASES = ("12", "13")
 SCENARIO_MEMORY_GIB = 5
 # When the last architecture of a default run should have ended: roles take most of an hour after that, and CI ends a
 # run after 90 minutes.
-LIMIT_MINUTES = 25
+LIMIT_MINUTES = 18
 UNKNOWN_MINUTES = 35  # of an architecture's scenario that never passed
 ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
 ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")

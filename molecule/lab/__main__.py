@@ -66,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     command("mend", lambda a: chosen(a).set_disk(a.host, a.disk, False), "have the disk work again", "host", "disk")
     command("refuse", lambda a: chosen(a).set_bmc(a.host, True), "have a host's BMC refuse every command", "host")
     command("obey", lambda a: chosen(a).set_bmc(a.host, False), "have it obey again", "host")
+    command("freeze", lambda a: chosen(a).freeze(a.host), "stop all that runs on a host", "host")
+    command("thaw", lambda a: chosen(a).thaw(a.host), "have a frozen host go on", "host")
     command("console", console, "follow what a host prints while it boots", "host")
     sub = command("down", down, "remove a lab; nothing stays behind")
     sub.add_argument("--all", action="store_true", help="remove every lab of this machine")

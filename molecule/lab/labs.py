@@ -31,6 +31,8 @@ CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_BOOT", "SYS_NICE"]
 OWN_KERNEL_CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_PTRACE"]
 BOOT_SECONDS = 90
 PODMAN_SECONDS = 60
+# What podman says of a host that has power.
+ON = ("running", "paused")
 MARK = "DOVECLUSTER_LAB"  # in the environment of all that `up` starts, by which `down` finds it
 PACKAGES_SECONDS = 300
 
@@ -256,7 +258,7 @@ class Lab:
         )
 
     def container_state(self, host: str) -> str:
-        """podman's word for the container's state: running, exited, created; empty when there is none."""
+        """podman's word for the container's state: running, paused, exited, created; empty when there is none."""
         return run(
             ["podman", "container", "inspect", "--format", "{{.State.Status}}", self.container(host)],
             check=False,
@@ -273,16 +275,37 @@ class Lab:
         """Power loss: all that runs on the host is gone at once, without warning."""
         self.host(host)
         self.set_power(host, "off")
-        if self.container_state(host) == "running":
+        state = self.container_state(host)
+        if state == "paused":
+            # podman refuses to kill what is frozen. A signal from outside is there before anything else of it can run.
+            pid = run(["podman", "container", "inspect", "--format", "{{.State.Pid}}", self.container(host)])
+            os.kill(int(pid), signal.SIGKILL)
+            run(["podman", "unpause", self.container(host)], check=False)
+        elif state == "running":
             run(["podman", "kill", "--signal", "KILL", self.container(host)])
+        if state in ON:
             run(["podman", "wait", self.container(host)], check=False)
+
+    def freeze(self, host: str) -> None:
+        """Stop all that runs on the host, until it goes on or loses power."""
+        self.host(host)
+        if self.container_state(host) != "running":
+            raise LabError(f"{host} is {self.container_state(host)}: only a running host can be frozen")
+        run(["podman", "pause", self.container(host)])
+
+    def thaw(self, host: str) -> None:
+        """Have a frozen host go on."""
+        self.host(host)
+        if self.container_state(host) != "paused":
+            raise LabError(f"{host} is not frozen, but {self.container_state(host)}")
+        run(["podman", "unpause", self.container(host)])
 
     def start(self, host: str) -> None:
         """Power on; cables that were cut stay cut."""
         self.host(host)
         self.set_power(host, "on")
         with lock(self.directory):
-            if self.container_state(host) != "running":
+            if self.container_state(host) not in ON:
                 run(["podman", "start", self.container(host)])
         for network, port in self.host(host)["networks"].items():
             if port["cut"]:
@@ -291,13 +314,13 @@ class Lab:
     def cut(self, host: str, network: str) -> None:
         """Pull the cable: the host's port leaves the bridge, its interface notices nothing."""
         self.set_cable(host, network, True)
-        if self.container_state(host) == "running":
+        if self.container_state(host) in ON:
             self.unplug(host, network)
 
     def join(self, host: str, network: str) -> None:
         """Plug the cable in again."""
         self.set_cable(host, network, False)
-        if self.container_state(host) == "running":
+        if self.container_state(host) in ON:
             bridge = self.data["networks"][network]["bridge"]
             run(["ip", "link", "set", self.port_interface(host, network), "master", bridge])
 

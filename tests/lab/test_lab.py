@@ -169,6 +169,26 @@ def test_cut_cable_stays_cut_over_a_power_cycle(lab):
     assert pings(lab, "shared13", address)
 
 
+@pytest.mark.parametrize("host", ["own13", "shared12"])
+def test_a_frozen_host_goes_on_or_loses_power(lab, host):
+    count = "n=0; while sleep 0.1; do n=$((n + 1)); echo $n > /run/count; done"
+    lab.ssh(host, f"systemd-run --quiet --unit=count sh -c {shlex.quote(count.replace('$', '$$'))}")
+    until(lambda: int(lab.ssh(host, "cat /run/count 2> /dev/null || echo 0")) > 5)
+    lab.run("freeze", host)
+    assert lab.info()["hosts"][host]["state"] == "paused"
+    address = lab.info()["hosts"][host]["networks"]["cluster"]["address"]
+    assert not pings(lab, "shared13", address) or host.startswith("shared"), "its own kernel stands still, too"
+    lab.run("thaw", host)
+    before = int(lab.ssh(host, "cat /run/count"))
+    until(lambda: int(lab.ssh(host, "cat /run/count")) > before)
+    lab.run("freeze", host)
+    lab.run("kill", host)
+    assert lab.info()["hosts"][host]["state"] == "exited"
+    assert subprocess.run(lab.argv("thaw", host), capture_output=True).returncode == 1
+    lab.run("start", host)
+    assert lab.ssh(host, "test -e /run/count || echo new").strip() == "new"
+
+
 @pytest.mark.parametrize(("asker", "victim"), [("shared12", "own12"), ("shared13", "shared12")])
 def test_bmc_cuts_and_gives_power(lab, asker, victim):
     info = lab.info()

@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,7 +54,10 @@ def run(proof: Proof) -> None:
         raise ProofError(f"{here} and {there} must run on two nodes, found: {where}")
     start = time.time()
     password = secrets.token_hex(16)
-    with accounts(lab, password) as domain:
+    kinds: dict[str, tuple[str, Mapping[str, str]]] = {
+        f"formats-{form}-{way}": (form, {}) for form in FORMATS for way in ("two", "one")
+    }
+    with accounts(lab, password, kinds) as domain:
         for form in FORMATS:
             rates = {}
             for way, reader in (("two", there), ("one", here)):
@@ -76,25 +79,29 @@ def run(proof: Proof) -> None:
 
 
 @contextmanager
-def accounts(lab: Lab, password: str) -> Iterator[str]:
-    """Have accounts for each format, known to all backends; give their domain. Their mail is gone afterwards."""
+def accounts(lab: Lab, password: str, kinds: Mapping[str, tuple[str, Mapping[str, str]]]) -> Iterator[str]:
+    """Have accounts, known to all backends; give their domain. Their mail is gone afterwards.
+
+    Each has its own mailbox format and Dovecot settings.
+    """
     domain = str(lab.site["mail_domains"][0])
     nodes = lab.group("mail_nodes")
     try:
         for node in nodes:
             old = lab.info["hosts"][node]["release"] == "12"
             lines = [
-                f"formats-{form}-{way}@{domain}:{{PLAIN}}{password}::::::{place(form, old)}"
-                for form in FORMATS
-                for way in ("two", "one")
+                f"{name}@{domain}:{{PLAIN}}{password}::::::{place(form, old)}"
+                + "".join(f" userdb_{setting}={value}" for setting, value in settings.items())
+                for name, (form, settings) in kinds.items()
             ]
             text = shlex.quote("\n".join(lines))
             lab.ssh(node, f"cp -p /etc/dovecot/users /root/users; printf '%s\\n' {text} >> /etc/dovecot/users")
         yield domain
     finally:
+        homes = " ".join(f"/srv/mail/{domain}/{name}" for name in kinds)
         for node in nodes:
             lab.ssh(node, "! test -e /root/users || cat /root/users > /etc/dovecot/users && rm -f /root/users")
-            lab.ssh(node, f"rm -rf /srv/mail/{domain}/formats-*")
+            lab.ssh(node, f"rm -rf {homes}")
 
 
 def place(form: str, old: bool) -> str:

@@ -101,6 +101,15 @@ class Lab:
         """Plug it in again."""
         self.run("join", node, network)
 
+    def freeze(self, node: str) -> float:
+        """Have all that runs on a node stand still; return when it surely does."""
+        self.run("freeze", node)
+        return time.time()
+
+    def thaws(self, node: str) -> bool:
+        """Have a frozen node go on; tell whether it still could."""
+        return not self.run("thaw", node, check=False).returncode
+
     def fail(self, node: str, disk: str) -> None:
         """Break a disk."""
         self.run("fail", node, disk)

@@ -81,7 +81,7 @@ def test_what_is_told(variables: dict[str, Any], expected: set[str]) -> None:
     assert told(variables) == expected
 
 
-@pytest.mark.parametrize("store", ["drbd", "drbd_gfs2"])
+@pytest.mark.parametrize("store", ["drbd", "drbd_gfs2", "nfs"])
 def test_a_store_s_own_secret_is_told(store: str) -> None:
     secrets = {f"site: {name}" for name in SECRETS}
     assert told({}, store) == secrets - {"site: mail_replication_api_key"} | {"site: drbd_secret"}
