@@ -74,11 +74,17 @@ class Writer:
             thread.join()
 
     def _make_folders(self, user: User, number: int) -> None:
-        client = self.front.imap(next(self.front.doors(start=number)), user)
-        for folder in [*FOLDERS[1:], MOVED]:
-            client.create(folder)  # NO when it exists
-            client.subscribe(folder)
-        client.logout()
+        for door, left in zip(self.front.doors(start=number), (2, 1, 0), strict=False):
+            try:
+                client = self.front.imap(door, user)
+                for folder in [*FOLDERS[1:], MOVED]:
+                    client.create(folder)  # NO when it exists
+                    client.subscribe(folder)
+                client.logout()
+                return
+            except FAILURES:  # a cluster that has just come up is slow
+                if not left:
+                    raise
 
     def _client(
         self, user: User, path: str, number: int, connect: Callable[[Any], Any], turn: Callable[[Any], None]
