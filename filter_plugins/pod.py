@@ -9,6 +9,9 @@ from typing import Any
 PREFERENCE = 100
 # More than what keeps a backend in its place. A negative score elsewhere would stop it when no node is better.
 REACHED = 100000
+# systemd kills an instance 25 s after the order at the latest. One that is there still, as its file system hangs, it calls
+# stopped, but no sooner than 40 s after the order: by then the stop must have failed, so that the node is fenced.
+STOP = "35s"
 
 
 def pod_backends(backends: Mapping[str, Mapping[str, Any]], pod: str) -> dict[str, Mapping[str, Any]]:
@@ -36,7 +39,7 @@ def backend_resources(backends: Mapping[str, Mapping[str, Any]], prefix: int) ->
                 "operations": [
                     {"name": "monitor", "interval": "10s", "timeout": "60s"},
                     {"name": "start", "interval": "0s", "timeout": "60s"},
-                    {"name": "stop", "interval": "0s", "timeout": "60s"},
+                    {"name": "stop", "interval": "0s", "timeout": STOP},
                 ],
             },
         ]

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from filter_plugins import pod
 
 BACKENDS = {
@@ -74,3 +77,12 @@ def test_backends_run_where_their_store_is_reached_and_stay_when_none_does():
     )
     # Over preference and stickiness (1000 for each part of a group), and nowhere negative, which would stop it.
     assert constraint["score"] > 10_000
+
+
+def test_a_stop_fails_after_systemd_has_killed_and_before_it_gives_up():
+    unit = (Path(pod.__file__).parents[1] / "roles/dovecot_backend/templates/dovecot-backend@.service.j2").read_text()
+    asked = int(re.search(r"^ExecStop=-/usr/bin/timeout (\d+) ", unit, re.MULTILINE)[1])
+    patience = int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[1])
+    _, dovecot = pod.backend_resources({"be1": {"address": "192.0.2.31"}}, 24)
+    stop = next(operation for operation in dovecot["operations"] if operation["name"] == "stop")
+    assert asked + patience + 5 <= int(stop["timeout"].removesuffix("s")) <= 2 * patience - 5
