@@ -9,8 +9,8 @@ from typing import Any
 PREFERENCE = 100
 # More than what keeps a backend in its place. A negative score elsewhere would stop it when no node is better.
 REACHED = 100000
-# systemd kills an instance 25 s after the order at the latest. One that is there still, as its file system hangs, it calls
-# stopped, but no sooner than 40 s after the order: by then the stop must have failed, so that the node is fenced.
+# systemd kills an instance 25 s after the order at the latest. One that is still there, as its file system hangs, it
+# calls stopped, but no sooner than 40 s after the order: by then the stop must have failed, so that the node is fenced.
 STOP = "35s"
 
 
