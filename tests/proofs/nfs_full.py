@@ -1,4 +1,4 @@
-"""The NFS server's disk is full: mail waits at the MTAs, clients are told why, and nothing acknowledged is lost."""
+"""The NFS server's disk is full: mail waits at the MTAs, clients are refused, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BIG = b"Subject: more than there is room for\r\n\r\n" + 3000 * (70 * b"x" + b"\r
 
 
 def run(proof: Proof) -> None:
-    """Fill it while writers work; see mail queue and IMAP say why; make room."""
+    """Fill it while writers work; see mail queue and IMAP refuse; make room."""
     lab = proof.lab
     server, file = nfs.server(lab), f"{nfs.directory(lab)}/.full"
     with proof.writing():
@@ -35,14 +35,18 @@ def run(proof: Proof) -> None:
 
 
 def _refused(proof: Proof) -> str:
-    """Return what IMAP says to a mail that there is no room for; the session must go on."""
-    user = proof.front.users[0]
+    """Return what IMAP says to a mail that there is no room for; the session must go on, and the node's log say why.
+
+    Dovecot tells the client why when a mail cannot be written, but not when an index cannot.
+    """
+    user, asked = proof.front.users[0], time.time()
     client = proof.front.imap(next(proof.front.doors()), user)
-    answer, said = client.append("INBOX", "", imaplib.Time2Internaldate(time.time()), BIG)
+    answer, said = client.append("INBOX", "", imaplib.Time2Internaldate(asked), BIG)
     proof.expect(answer == "NO", f"a mail of {len(BIG)} bytes was taken though the disk is full: {answer} {said!r}")
-    text = bytes(said[0]).decode() if said and said[0] else ""
-    proof.expect("space" in text.lower() or "quota" in text.lower(), f"IMAP does not say why: {text}")
+    (node,) = proof.lab.placement()[proof.lab.backend_of(user.user)]
+    query = f"journalctl --since @{asked - 1:.0f} -o cat -u 'dovecot-backend@*'"
+    proof.expect("No space left on device" in proof.lab.ssh(node, query), f"{node}'s log does not say why")
     answer, _ = client.noop()
     proof.expect(answer == "OK", "the session does not go on after a full disk")
     client.logout()
-    return text
+    return bytes(said[0]).decode() if said and said[0] else ""
