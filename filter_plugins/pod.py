@@ -75,18 +75,49 @@ def backends_on_mounts(backends: Mapping[str, Mapping[str, Any]], clones: Sequen
     return found
 
 
-def backends_where_reached(backends: Mapping[str, Mapping[str, Any]], attribute: str) -> list[dict[str, Any]]:
-    """Give the constraints by which backends run on nodes whose attribute says that they reach the store, if any do."""
+def reach_resources(reached: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the resources by which a node says, in its attribute NAME_reached, how many of some hosts answer it.
+
+    Each has hosts, and the interval in seconds at which they are asked. Hosts that are away are away for all nodes: so
+    that none of them says so before the others, what they say is collected (dampen) for longer than a ping takes to fail.
+    """
+    return [
+        {
+            "id": f"reach_{name}",
+            "agent": "ocf:pacemaker:ping",
+            "options": {
+                "name": f"{name}_reached",
+                "host_list": " ".join(asked["hosts"]),
+                "attempts": "2",
+                "timeout": "2",
+                "dampen": f"{3 * asked['interval']}s",
+            },
+            "operations": [{"name": "monitor", "interval": f"{asked['interval']}s", "timeout": "60s"}],
+        }
+        for name, asked in reached.items()
+    ]
+
+
+def reach_clones(reached: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the clones that have all nodes say so."""
+    return [{"id": f"reach_{name}_clone", "of": f"reach_{name}"} for name in reached]
+
+
+def backends_where_reached(
+    backends: Mapping[str, Mapping[str, Any]], reached: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Give the constraints by which backends run on nodes that reach something of each, if any do."""
     return [
         {
             "type": "location",
             "resource": name,
-            "attribute": attribute,
+            "attribute": f"{asked}_reached",
             "operation": "gte",
             "value": 1,
             "score": REACHED,
         }
         for name in backends
+        for asked in reached
     ]
 
 
@@ -150,6 +181,8 @@ class FilterModule:
             "backend_groups": backend_groups,
             "backend_preferences": backend_preferences,
             "backends_on_mounts": backends_on_mounts,
+            "reach_resources": reach_resources,
+            "reach_clones": reach_clones,
             "backends_where_reached": backends_where_reached,
             "corosync_nodes": corosync_nodes,
             "ipmi_devices": ipmi_devices,

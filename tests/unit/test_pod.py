@@ -68,13 +68,22 @@ def test_names_of_machines_and_backends():
     }
 
 
-def test_backends_run_where_their_store_is_reached_and_stay_when_none_does():
-    (constraint,) = pod.backends_where_reached({"be1": {}}, "nfs_mail_reached")
-    assert (constraint["resource"], constraint["attribute"], constraint["operation"]) == (
-        "be1",
-        "nfs_mail_reached",
-        "gte",
-    )
+REACHED = {"front_ends": {"hosts": ["192.0.2.14", "192.0.2.15"], "interval": 10}}
+
+
+def test_nodes_say_together_what_they_reach():
+    (resource,) = pod.reach_resources(REACHED)
+    assert resource["options"]["host_list"] == "192.0.2.14 192.0.2.15"
+    # Longer than two nodes' answers can be apart: an interval, and the pings of both hosts.
+    apart = 10 + 2 * int(resource["options"]["attempts"]) * int(resource["options"]["timeout"])
+    assert int(resource["options"]["dampen"].removesuffix("s")) > apart
+    assert pod.reach_clones(REACHED) == [{"id": "reach_front_ends_clone", "of": "reach_front_ends"}]
+
+
+def test_backends_run_where_something_is_reached_and_stay_when_nothing_is():
+    (constraint,) = pod.backends_where_reached({"be1": {}}, REACHED)
+    assert (constraint["resource"], constraint["attribute"]) == ("be1", "front_ends_reached")
+    assert (constraint["operation"], constraint["value"]) == ("gte", 1)
     # Over preference and stickiness (1000 for each part of a group), and nowhere negative, which would stop it.
     assert constraint["score"] > 10_000
 

@@ -32,7 +32,7 @@ def test_a_file_of_one_node_is_seen_by_all(host, lab):
 
 def test_each_node_says_that_it_reaches_the_server(host):
     here = host.backend.host
-    said = host.check_output(f"attrd_updater --query --name nfs_mail_reached --node {here}")
+    said = host.check_output(f"attrd_updater --query --name nfs_server_reached --node {here}")
     assert f'host="{here}"' in said and 'value="1"' in said
 
 
