@@ -79,7 +79,7 @@ def reach_resources(reached: Mapping[str, Mapping[str, Any]]) -> list[dict[str, 
     """Give the resources by which a node says, in its attribute NAME_reached, how many of some hosts answer it.
 
     Each has hosts, and the interval in seconds at which they are asked. Hosts that are away are away for all nodes: so
-    that none of them says so before the others, what they say is collected (dampen) for longer than a ping takes to fail.
+    that none of them says so before the others, what they say is collected (dampen) for longer than a ping can take.
     """
     return [
         {
