@@ -75,7 +75,7 @@ def test_a_host_that_is_not_named_is_not_served(another):
 
 def test_a_restarted_server_gives_locks_back_and_clients_go_on(another, clients):
     host = clients["deb13"]
-    hold = f"python3 /tmp/lock.py {PLACE}/lock 40 > /tmp/lock.out"
+    hold = f"python3 /tmp/lock.py {PLACE}/lock 300 > /tmp/lock.out"
     holder = f"cat > /tmp/lock.py <<'END'\n{LOCK}\nEND\n{hold} & sleep 3; cat /tmp/lock.out"
     assert host.check_output(holder) == "locked"
     another("deb12").check_output("systemctl restart nfs-server")
@@ -85,6 +85,7 @@ def test_a_restarted_server_gives_locks_back_and_clients_go_on(another, clients)
     print(f"a write waited {stall:.1f} s for the server's restart")
     assert stall < LEASE + 15
     assert host.run(f"python3 /tmp/lock.py {PLACE}/lock 0").stderr.strip() == "refused"
+    host.check_output("pkill -f /tmp/lock.py")
 
 
 @pytest.fixture
