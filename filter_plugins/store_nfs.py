@@ -32,7 +32,7 @@ def nfs_cluster_resources(address: str, prefix: int) -> list[dict[str, Any]]:
         },
         {
             "id": "nfs_server",
-            "agent": "systemd:nfs-server",
+            "agent": "systemd:dovecluster-nfs-server",
             "operations": [
                 {"name": "monitor", "interval": "10s", "timeout": "60s"},
                 {"name": "start", "interval": "0s", "timeout": "60s"},

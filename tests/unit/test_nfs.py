@@ -105,4 +105,4 @@ def test_each_pod_s_directory_is_shared_with_its_nodes_alone():
 def test_a_pair_s_address_is_there_before_the_server_listens_on_it():
     address, server = nfs_cluster_resources("203.0.113.30", 24)
     assert (address["id"], address["options"]) == ("nfs_address", {"ip": "203.0.113.30", "cidr_netmask": "24"})
-    assert (server["id"], server["agent"]) == ("nfs_server", "systemd:nfs-server")
+    assert (server["id"], server["agent"]) == ("nfs_server", "systemd:dovecluster-nfs-server")
