@@ -75,7 +75,7 @@ def test_a_host_that_is_not_named_is_not_served(another):
 
 def test_a_restarted_server_gives_locks_back_and_clients_go_on(another, clients):
     host = clients["deb13"]
-    hold = f"python3 /tmp/lock.py {PLACE}/lock 300 > /tmp/lock.out"
+    hold = f"python3 /tmp/lock.py {PLACE}/lock 300 > /tmp/lock.out 2>&1 < /dev/null"
     holder = f"cat > /tmp/lock.py <<'END'\n{LOCK}\nEND\n{hold} & sleep 3; cat /tmp/lock.out"
     assert host.check_output(holder) == "locked"
     another("deb12").check_output("systemctl restart nfs-server")
@@ -132,7 +132,8 @@ def export(another):
 
     host.check_output(f"cp {file} /root/exports")
     yield change
-    change("cp /root/exports {file}; umount {place} 2> /dev/null; chown 5000:5000 {place}; chmod 700 {place}")
+    change("cp /root/exports {file} && exportfs -r && exportfs -f")
+    change("{{ ! mountpoint --quiet {place} || umount {place}; }} && chown 5000:5000 {place} && chmod 700 {place}")
 
 
 @pytest.mark.parametrize(
