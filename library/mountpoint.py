@@ -42,24 +42,34 @@ state:
 
 from ansible.module_utils.basic import AnsibleModule
 
-# Both run in mounts of their own, where they take away what is mounted on the directory.
+# Both run in mounts of their own, where they take away what is mounted on the directory. has_attributes is false where
+# the file system has none; any other trouble with them ends the script.
 BARE = """
+export LC_ALL=C
+has_attributes() {
+  said=$(lsattr -d "$1" 2>&1) && return
+  case $said in *"not supported"* | *"Inappropriate ioctl"*) return 1 ;; esac
+  echo "$said" >&2
+  exit 1
+}
 while mountpoint -q "$1"; do umount --lazy "$1"; done
 """
 # Prints what the directory is in a line, and some of what is in it.
 LOOK = """
 [ -e "$1" ] || { echo absent; exit; }
-flags=$(lsattr -d "$1" 2> /dev/null | cut --delimiter=' ' --fields=1) || flags=
-case $flags in *i*) flags=immutable ;; '') flags='no attributes' ;; *) flags=mutable ;; esac
+flags='no attributes'
+if has_attributes "$1"; then
+  case ${said%% *} in *i*) flags=immutable ;; *) flags=mutable ;; esac
+fi
 echo "$(stat --format='%F, mode %a, owner %u:%g' "$1"), $flags"
 [ ! -d "$1" ] || ls -A "$1" | head -n 3
 """
 MAKE = """
 mkdir -p "$1"
-chattr -i "$1" 2> /dev/null || true
+if has_attributes "$1"; then chattr -i "$1"; fi
 chown 0:0 "$1"
 chmod 0 "$1"
-[ -z "$(lsattr -d "$1" 2> /dev/null)" ] || chattr +i "$1"
+if has_attributes "$1"; then chattr +i "$1"; fi
 """
 SAFE = "directory, mode 0, owner 0:0, "
 GOOD = (f"{SAFE}immutable", f"{SAFE}no attributes")

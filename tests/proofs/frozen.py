@@ -17,6 +17,7 @@ def run(proof: Proof) -> None:
     with proof.writing():
         victim = proof.victim()
         proof.say(f"freeze {victim.node}, which runs {', '.join(victim.backends)}")
+        boot = lab.boot(victim.node)
         frozen = lab.freeze(victim.node)
         failover = proof.back(frozen, lambda user, path: user in victim.users and path == "imap")
         proof.numbers["failover_s"] = round(failover, 1)
@@ -26,6 +27,7 @@ def run(proof: Proof) -> None:
         proof.served(frozen, time.time())
         lab.start(victim.node)
         proof.whole()
+        proof.expect(lab.boot(victim.node) != boot, f"{victim.node} was not switched off")
 
         victim = proof.victim()
         boot = lab.boot(victim.node)

@@ -234,6 +234,10 @@ class Lab:
         """The id of a node's boot; nothing when it does not answer."""
         return self.ssh(node, "cat /proc/sys/kernel/random/boot_id", timeout=10, check=False).strip()
 
+    def boots(self) -> dict[str, str]:
+        """The boot of each mail node, to see later that none was fenced."""
+        return {node: self.boot(node) for node in self.group("mail_nodes")}
+
     def online(self, asked: str) -> set[str]:
         """The members of the cluster that a node sees online."""
         text = self.ssh(asked, "crm_mon -1 --output-as=xml", check=False)

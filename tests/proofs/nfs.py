@@ -18,8 +18,3 @@ def server(lab: Lab) -> str:
 def directory(lab: Lab) -> str:
     """Where a server has what it exports."""
     return f"{lab.variables(lab.group('nfs_servers')[0]).get('nfs_server_root', '')}/srv/nfs"
-
-
-def boots(lab: Lab) -> dict[str, str]:
-    """The boot of each mail node, to see later that none was fenced."""
-    return {node: lab.boot(node) for node in lab.group("mail_nodes")}

@@ -13,7 +13,7 @@ def run(proof: Proof) -> None:
     """Kill it, see everybody go on with the other one, and give it power again."""
     lab = proof.lab
     where = wait_for("each backend runs on one node", lab.settled, 60)
-    boots = nfs.boots(lab)
+    boots = lab.boots()
     server = nfs.server(lab)
     with proof.writing():
         proof.say(f"cut the power of {server}, which serves")
@@ -29,5 +29,5 @@ def run(proof: Proof) -> None:
         time.sleep(5)
     now = wait_for("each backend runs on one node", lab.settled, 60)
     proof.expect(now == where, f"backends moved: {now}, before: {where}")
-    proof.expect(nfs.boots(lab) == boots, "a mail node was fenced though the server was away for all of them")
+    proof.expect(lab.boots() == boots, "a mail node was fenced though the server was away for all of them")
     proof.count()

@@ -12,7 +12,7 @@ from .proof import Proof
 def run(proof: Proof) -> None:
     """Take the export from all nodes for a while."""
     lab = proof.lab
-    boots, server = nfs.boots(lab), nfs.server(lab)
+    boots, server = lab.boots(), nfs.server(lab)
     with proof.writing():
         proof.say(f"{server} exports nothing")
         withdrawn = time.time()
@@ -25,5 +25,5 @@ def run(proof: Proof) -> None:
         proof.numbers["back_s"] = round(proof.back(time.time()), 1)
         proof.served(withdrawn, time.time())
     wait_for("each backend runs on one node", lab.settled, 60)
-    proof.expect(nfs.boots(lab) == boots, "a mail node was fenced")
+    proof.expect(lab.boots() == boots, "a mail node was fenced")
     proof.count()

@@ -145,6 +145,26 @@ class Proof:
         first = wait_for("every client is served again", times, FAILOVER)
         return max(first.values()) - since
 
+    def unplugged(self, victim: Victim, network: str) -> None:
+        """Pull a node's cable, see its users served by other nodes, and plug it in again."""
+        self.say(f"pull {victim.node}'s cable to {network}; it runs {', '.join(victim.backends)}")
+        cut = self.lab.cut(victim.node, network)
+        try:
+            failover = self.back(cut, lambda user, path: user in victim.users and path == "imap")
+            self.numbers["failover_s"] = round(failover, 1)
+            wait_for(
+                f"{', '.join(victim.backends)} run on another node",
+                lambda: all(len(nodes) == 1 for nodes in self.lab.placement(victim.others).values()),
+                FAILOVER,
+            )
+            self.numbers["others_s"] = round(self.back(cut), 1)
+            time.sleep(5)
+            self.served(cut, time.time())
+        finally:
+            self.say("plug the cable in")
+            self.lab.join(victim.node, network)
+        self.whole()
+
     def holders(self) -> dict[str, str]:
         """Which front end has which service address."""
         found: dict[str, str] = {}

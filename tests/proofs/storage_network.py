@@ -14,7 +14,7 @@ def run(proof: Proof) -> None:
     lab = proof.lab
     where = wait_for("each backend runs on one node", lab.settled, 60)
     backend, node = next(iter(where.items()))
-    boots = {name: lab.boot(name) for name in lab.group("mail_nodes")}
+    boots = lab.boots()
     with proof.writing():
         proof.say(f"pull {node}'s cable to the storage network")
         cut = lab.cut(node, "storage")
@@ -40,7 +40,7 @@ def run(proof: Proof) -> None:
         proof.numbers["resync_s"] = round(time.monotonic() - joined, 1)
         time.sleep(5)
     proof.expect(
-        boots == {name: lab.boot(name) for name in boots},
+        lab.boots() == boots,
         "a node was fenced though only the storage network was cut",
     )
     proof.count()
