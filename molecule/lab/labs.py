@@ -180,7 +180,7 @@ class Lab:
             argv += ["--security-opt", "seccomp=unconfined", "--systemd=false"]
             argv += machine.own_kernel_arguments()
             argv += ["--tmpfs", "/lab-memory:exec,mode=0700,size=16g", "--env", f"LAB_MEMORY={host['memory']}"]
-            argv += ["--env", f"LAB_PACKAGES={' '.join(host['packages'])}", "--env", f"LAB_NAME={self.name}"]
+            argv += ["--env", f"LAB_PACKAGES={', '.join(host['packages'])}", "--env", f"LAB_NAME={self.name}"]
             for index, size in enumerate(host["disks"]):
                 device = f"ubd{'abcdefgh'[index]}{'-shared' if '=' in size else ''}"
                 argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
