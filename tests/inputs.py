@@ -1,39 +1,54 @@
-"""What an architecture's scenario is made of: while none of it changes, it need not run again."""
+"""What a scenario is made of: while none of it changes, it need not run again."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# What every one is made of, beside its inventory and itself.
-COMMON = [
-    *("ansible.cfg", ".config", "pyproject.toml", "filter_plugins", "playbooks/group_vars", "playbooks/tasks"),
-    *("molecule/lab", "molecule/shared", "tests/architecture", "tests/ledger"),
-    *("tests/proofs/__init__.py", "tests/proofs/__main__.py"),
+# What every one is made of, beside itself.
+COMMON = ["ansible.cfg", ".config", "pyproject.toml", "filter_plugins", "molecule/lab"]
+# What an architecture's is made of, too, beside its inventory.
+OF_ARCHITECTURES = [
+    *("playbooks/group_vars", "playbooks/tasks"),
+    *("tests/architecture", "tests/ledger", "tests/proofs/__init__.py", "tests/proofs/__main__.py"),
 ]
 # What it may be made of: a part counts when something that counts names it, in this way.
 PARTS = {
-    "library": r"^\s*(- )?{name}:",
+    "library": r"^ *(- )?{name}:",
     "module_utils": r"\bmodule_utils(\.| import (\w+, )*){name}\b",
-    "playbooks": r"\b{name}\.yml\b",
+    "molecule/shared": r"\bshared([/.]| import (\w+, )*){name}\b",
+    "playbooks": r'(\bimport_playbook: \S*|"playbooks/|[=,] "){name}\.yml\b',
     "roles": r"(\brole:|\bname:|_roles: \[|\broles/)\s*{name}\b",
     "tests/proofs": r"(\bPROOFS: (\w+ )*|\bfrom \.){name}\b",
 }
 STORE = re.compile(r"^mail_store: (\w+)$", re.MULTILINE)
 
 
-def inputs(architecture: str, scenario: str, root: Path = ROOT) -> str:
-    """Return a hash over all files that the result of an architecture's scenario depends on."""
-    inventory = f"inventories/{architecture}"
-    own = [inventory, f"molecule/{scenario}"]
+def inputs(scenario: str, architecture: str | None = None, root: Path = ROOT) -> str:
+    """Return a hash over all files that a scenario's result depends on; most roles' scenarios have no architecture."""
+    own = [
+        f"molecule/{scenario}",
+        *COMMON,
+        *([f"inventories/{architecture}", *OF_ARCHITECTURES] if architecture else []),
+    ]
     listed = subprocess.run(
-        ["git", "ls-files", "-z", *COMMON, *PARTS, *own], cwd=root, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-z", *own, *PARTS], cwd=root, capture_output=True, text=True, check=True
     )
     files = {name: (root / name).read_bytes() for name in listed.stdout.split("\0") if (root / name).is_file()}
+    digest = hashlib.sha256()
+    for name in sorted(used(files, own, store_of(architecture, files) if architecture else None)):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+def store_of(architecture: str, files: Mapping[str, bytes]) -> str:
+    """Return the store that an architecture's inventory sets."""
+    inventory = f"inventories/{architecture}/"
     stores = {
         found[1]
         for name, text in files.items()
@@ -41,35 +56,32 @@ def inputs(architecture: str, scenario: str, root: Path = ROOT) -> str:
     }
     if len(stores) != 1:
         raise SystemExit(f"{inventory} must set one mail_store, found: {', '.join(sorted(stores)) or 'none'}")
-    digest = hashlib.sha256()
-    for name in sorted(used(files, stores.pop())):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
-    return digest.hexdigest()
+    return stores.pop()
 
 
-def used(files: Mapping[str, bytes], store: str) -> set[str]:
-    """Return the names of those files that an architecture with this store uses."""
+def used(files: Mapping[str, bytes], own: Sequence[str], store: str | None) -> set[str]:
+    """Return the names of the files that a scenario uses: its own, and what these name; without a store, none's."""
     parts: dict[tuple[str, str], list[str]] = {}
     found = set()
     for name in files:
         # store_drbd is used by drbd_gfs2, too.
         if Path(name).stem.startswith("store_") and not f"store_{store}".startswith(Path(name).stem):
             continue
-        kind = next((kind for kind in PARTS if name.startswith(f"{kind}/")), None)
-        if kind and not name.startswith(tuple(COMMON)):
-            part = Path(name.removeprefix(f"{kind}/").partition("/")[0]).stem
-            parts.setdefault((kind, part), []).append(name)
-        else:
+        if any(name == path or name.startswith(f"{path}/") for path in own):
             found.add(name)
+            continue
+        kind = next(kind for kind in PARTS if name.startswith(f"{kind}/"))
+        part = Path(name.removeprefix(f"{kind}/").partition("/")[0]).stem
+        parts.setdefault((kind, part), []).append(name)
     unread = set(found)
     while unread:
-        text = b"\n".join(files[name] for name in sorted(unread)).decode(errors="replace")
-        named = [part for part in parts if is_named(*part, text)]
+        named = [part for part in parts if any(is_named(*part, files[name]) for name in unread)]
         unread = {name for part in named for name in parts.pop(part)}
         found |= unread
     return found
 
 
-def is_named(kind: str, part: str, text: str) -> bool:
+@functools.cache  # most scenarios are made of the same files
+def is_named(kind: str, part: str, text: bytes) -> bool:
     """Tell whether a text uses a part."""
-    return bool(re.search(PARTS[kind].format(name=part), text, re.MULTILINE))
+    return part.encode() in text and bool(re.search(PARTS[kind].format(name=part).encode(), text, re.MULTILINE))

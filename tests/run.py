@@ -26,10 +26,10 @@ LOGS = ROOT / ".cache" / "test-logs"
 RECORD = ROOT / "tests" / "passed.json"
 RELEASES = ("12", "13")
 SCENARIO_MEMORY_GIB = 5
-# When the last architecture of a default run should have ended: roles take most of an hour after that, and CI ends a
-# run after 90 minutes.
-LIMIT_MINUTES = 18
-UNKNOWN_MINUTES = 35  # of an architecture's scenario that never passed
+LIMIT_MINUTES = 65  # when a default run should have ended; CI ends one after 90 minutes
+UNKNOWN_MINUTES = {"architecture": 35, "role": 8}  # of a scenario that never passed
+LAB_SECONDS = 260
+BOTH = "both"  # a role's scenario has hosts of both releases
 ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
 ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -45,6 +45,7 @@ class Part:
     scenario: bool = False
     own_kernels: bool = False
     expected_seconds: float = 0.0
+    may_be_left: bool = False
     left: bool = False
     seconds: float = 0.0
     passed: bool = False
@@ -62,17 +63,24 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     print(f"{len(parts)} parts to run, {slots()} scenarios at a time; logs are in {LOGS.relative_to(ROOT)}", flush=True)
-    deadline = started + 60 * arguments.minutes if arguments.minutes else float("inf")
     for part in parts:
         if not part.scenario:
             execute(part)
-    architectures = [part for part in parts if part.expected_seconds]
+    architectures = [part for part in parts if part.may_be_left]
+    others = [part for part in parts if part.scenario and not part.may_be_left]
+    deadline = started + 60 * arguments.minutes - expected(others) if arguments.minutes else float("inf")
     side_by_side(deadline, [part for part in architectures if not part.own_kernels])
     for part in architectures:
         if part.own_kernels:  # alone: their proofs have time limits
             in_time(deadline, part)
-    side_by_side(deadline, [part for part in parts if part.scenario and not part.expected_seconds])
+    side_by_side(deadline, others)
     return summary(parts, time.monotonic() - started)
+
+
+def expected(parts: Sequence[Part]) -> float:
+    """Seconds that scenarios will probably take side by side."""
+    total = sum(part.expected_seconds for part in parts)
+    return max(total / slots(), sum(part.expected_seconds for part in parts if part.own_kernels))
 
 
 def side_by_side(deadline: float, parts: Sequence[Part]) -> None:
@@ -96,11 +104,11 @@ def parse() -> argparse.Namespace:
         "what", nargs="?", choices=["lint", "unit", "lab", "role", "architecture"], help="one kind of test only"
     )
     parser.add_argument("name", nargs="?", help="of the role or architecture")
-    parser.add_argument("--all", action="store_true", help="also architectures that passed with the same inputs before")
+    parser.add_argument("--all", action="store_true", help="also scenarios that passed with the same inputs before")
     parser.add_argument(
         "--minutes",
         type=float,
-        help="start no scenario of an architecture that would probably end later than so many minutes from now"
+        help="leave out scenarios of architectures with which the run would probably take longer"
         f" (a run of everything that is due: {LIMIT_MINUTES}, others: no limit)",
     )
     arguments = parser.parse_args()
@@ -122,23 +130,23 @@ def choose(arguments: argparse.Namespace) -> list[Part]:
     if arguments.what == "role":
         if arguments.name not in role_scenarios():
             raise SystemExit(f"no scenario '{arguments.name}'; there are: {' '.join(role_scenarios())}")
-        return [role(arguments.name)]
+        return [role(arguments.name)[0]]
     if arguments.what == "architecture":
         if arguments.name not in architectures():
             raise SystemExit(f"no architecture '{arguments.name}'; there are: {' '.join(architectures())}")
         if not scenarios_of(arguments.name):
             raise SystemExit(f"architecture {arguments.name} has no scenario: nothing proves it")
         return [part for part, _ in scenarios(arguments.name)]
-    due = []
     for name in architectures():
         if not scenarios_of(name):
             print(f"architecture {name}: has no scenario, nothing proves it")
-        for part, passed_before in scenarios(name):
-            if arguments.all or not passed_before:
-                due.append(part)
-            else:
-                print(f"{part.name}: passed with these inputs before, see {RECORD.name}")
-    return [*lint(), *unit(), *due, *lab(), *(role(name) for name in role_scenarios())]
+    due = []
+    for part, passed_before in every_scenario():
+        if arguments.all or not passed_before:
+            due.append(part)
+        else:
+            print(f"{part.name}: passed with these inputs before, see {RECORD.name}")
+    return [*lint(), *unit(), *lab(), *due]
 
 
 def lint() -> list[Part]:
@@ -159,26 +167,44 @@ def unit() -> list[Part]:
 
 def lab() -> list[Part]:
     """Tests of the test hosts themselves; they run beside scenarios, as they make hosts too."""
-    return [Part("lab", ["pytest", "-q", "tests/lab"], scenario=True, own_kernels=True)]
+    return [Part("lab", ["pytest", "-q", "tests/lab"], scenario=True, own_kernels=True, expected_seconds=LAB_SECONDS)]
 
 
-def role(name: str) -> Part:
-    """A role's scenario, which has hosts of both releases."""
-    return scenario(f"role {name}", name, {})
+def every_scenario() -> list[tuple[Part, bool]]:
+    """Every scenario of an architecture or a role, each with whether it passed with these inputs before."""
+    return [
+        *(found for name in architectures() for found in scenarios(name)),
+        *(role(name) for name in role_scenarios()),
+    ]
+
+
+def role(name: str) -> tuple[Part, bool]:
+    """A role's scenario, which has hosts of both releases, and whether it passed with these inputs before."""
+    return judged(scenario(f"role {name}", name, {}))
 
 
 def scenarios(architecture: str) -> list[tuple[Part, bool]]:
     """An architecture's scenarios on each release, each with whether it passed with these inputs before."""
-    passed = recorded()
-    found = []
-    for name in scenarios_of(architecture):
-        made_of = inputs(architecture, name)
-        for release in RELEASES:
-            before = passed.get(name, {}).get(release, {})
-            part = scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release})
-            part.expected_seconds = before.get("seconds", 60 * UNKNOWN_MINUTES)
-            found.append((part, before.get("inputs") == made_of))
-    return found
+    return [
+        judged(scenario(f"architecture {name} Debian {release}", name, {"LAB_RELEASE": release}))
+        for name in scenarios_of(architecture)
+        for release in RELEASES
+    ]
+
+
+def judged(part: Part) -> tuple[Part, bool]:
+    """A scenario with the time that it will probably take, and whether it passed with these inputs before."""
+    kind, name, release = key(part)
+    before = recorded().get(name, {}).get(release, {})
+    part.expected_seconds = before.get("seconds", 60 * UNKNOWN_MINUTES[kind])
+    part.may_be_left = kind == "architecture"
+    return part, before.get("inputs") == inputs(name, template_of(name))
+
+
+def key(part: Part) -> tuple[str, str, str]:
+    """What kind of scenario a part is, its name, and the release."""
+    kind, name, *rest = part.name.split()
+    return kind, name, rest[-1] if rest else BOTH
 
 
 def scenario(title: str, name: str, environment: dict[str, str]) -> Part:
@@ -215,8 +241,18 @@ def scenario_names() -> list[str]:
 
 def architecture_of(scenario: str) -> str | None:
     """The architecture that a scenario proves, on hosts made from its template; nothing for a role's scenario."""
-    environment = molecule_of(scenario).get("provisioner", {}).get("env", {})
-    return Path(environment["LAB_TEMPLATE"]).name if "PROOFS" in environment else None
+    return template_of(scenario) if "PROOFS" in environment_of(scenario) else None
+
+
+def template_of(scenario: str) -> str | None:
+    """The architecture from whose template a scenario's hosts are made, if any."""
+    template = environment_of(scenario).get("LAB_TEMPLATE")
+    return Path(template).name if template else None
+
+
+def environment_of(scenario: str) -> dict[str, str]:
+    """What a scenario's molecule.yml gives to playbooks as their environment."""
+    return molecule_of(scenario).get("provisioner", {}).get("env", {})
 
 
 def scenarios_of(architecture: str) -> list[str]:
@@ -243,8 +279,8 @@ PRINTING = threading.Lock()
 
 
 def in_time(deadline: float, part: Part) -> None:
-    """Run a part, or leave it for another run if it would probably not end before the deadline."""
-    part.left = bool(part.expected_seconds) and time.monotonic() + part.expected_seconds > deadline
+    """Run a part, or leave it for another run if it may be left and would probably not end before the deadline."""
+    part.left = part.may_be_left and time.monotonic() + part.expected_seconds > deadline
     if part.left:
         print(
             f"  left  {part.name}: takes {part.expected_seconds / 60:.0f} minutes, more than there is time for",
@@ -278,17 +314,17 @@ def execute(part: Part) -> None:
 
 
 def recorded() -> dict[str, Any]:
-    """The record: for each architecture's scenario and release that passed, its inputs and seconds."""
+    """The record: for each scenario and release that passed, its inputs and seconds."""
     return json.loads(RECORD.read_text()) if RECORD.exists() else {}
 
 
 def record(part: Part) -> None:
-    """Write down an architecture's scenario that passed, with what it was made of."""
-    if not part.passed or not part.name.startswith("architecture "):
+    """Write down a scenario that passed, with what it was made of."""
+    if not part.passed or not part.name.startswith(tuple(UNKNOWN_MINUTES)):
         return
-    _, name, _, release = part.name.split()
+    _, name, release = key(part)
     passed = recorded()
-    made_of = inputs(architecture_of(name) or name, name)
+    made_of = inputs(name, template_of(name))
     passed.setdefault(name, {})[release] = {"inputs": made_of, "seconds": round(part.seconds)}
     RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
 

@@ -2,8 +2,9 @@ import subprocess
 
 import pytest
 
-from tests.inputs import COMMON, PARTS, ROOT, inputs, used
+from tests.inputs import COMMON, OF_ARCHITECTURES, PARTS, ROOT, inputs, used
 
+OWN = ["molecule/dsync", *COMMON, *OF_ARCHITECTURES]
 FILES = {
     "molecule/dsync/converge.yml": "- import_playbook: ../../playbooks/site.yml\n",
     "molecule/dsync/molecule.yml": "env:\n  PROOFS: power_loss front_end\n",
@@ -30,7 +31,7 @@ FILES = {
 
 
 def names(store):
-    return used({name: text.encode() for name, text in FILES.items()}, store)
+    return used({name: text.encode() for name, text in FILES.items()}, OWN, store)
 
 
 def test_an_architecture_is_made_of_what_it_names_and_of_its_own_store():
@@ -78,16 +79,38 @@ def test_a_change_counts_where_it_is_used(project, name, counts):
     assert (inputs("dsync", "dsync", project) != before) == counts
 
 
+def files_of(scenario, store=None):
+    own = [f"molecule/{scenario}", *COMMON, *(OF_ARCHITECTURES if store else [])]
+    command = ["git", "ls-files", *own, *PARTS]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return used({name: (ROOT / name).read_bytes() for name in listed if (ROOT / name).is_file()}, own, store)
+
+
+def roles_of(files):
+    return {name.split("/")[1] for name in files if name.startswith("roles/")}
+
+
 def test_the_project_s_own_parts_are_found():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    places = (*COMMON, *PARTS, "inventories", "molecule/dsync")
-    files = {name: (ROOT / name).read_bytes() for name in listed if name.startswith(places) and (ROOT / name).is_file()}
-    roles = {name.split("/")[1] for name in used(files, "dsync") if name.startswith("roles/")}
-    assert roles >= {"preflight", "base", "pki", "dovecot_backend", "dovecot_replication", "pacemaker", "prove"}
-    assert {"library/pacemaker_cib.py", "module_utils/cib.py", "library/device_content.py"} <= used(files, "dsync")
-    assert not roles & {"drbd", "gfs2"}
-    assert "roles/dovecot_replication/tasks/main.yml" not in used(files, "nfs")
-    assert "roles/gfs2/tasks/main.yml" in used(files, "drbd_gfs2")
+    files = files_of("dsync", "dsync")
+    assert roles_of(files) >= {"preflight", "base", "pki", "dovecot_backend", "dovecot_replication", "pacemaker"}
+    assert {"library/pacemaker_cib.py", "module_utils/cib.py", "library/device_content.py"} <= files
+    assert not roles_of(files) & {"drbd", "gfs2"}
+    assert "dovecot_replication" not in roles_of(files_of("nfs", "nfs"))
+    assert "gfs2" in roles_of(files_of("drbd_gfs2", "drbd_gfs2"))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "roles"),
+    [
+        ("pki", {"pki"}),
+        ("pacemaker", {"pacemaker", "fencing", "corosync", "qdevice"}),
+        ("gfs2", {"gfs2", "pacemaker", "fencing", "corosync", "qdevice"}),
+        ("drbd_role", {"drbd"}),
+        ("prove", {"prove", "directory", "dovecot_backend", "pki"}),
+    ],
+)
+def test_a_role_s_scenario_here_is_made_of_its_roles(scenario, roles):
+    assert roles_of(files_of(scenario)) == roles
 
 
 def test_a_store_on_drbd_is_made_of_what_the_store_drbd_is_made_of():
@@ -95,3 +118,26 @@ def test_a_store_on_drbd_is_made_of_what_the_store_drbd_is_made_of():
     assert "playbooks/tasks/store_drbd.yml" in both
     assert "roles/drbd/tasks/main.yml" in both
     assert not any("store_dsync" in name for name in both)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("molecule/drbd_role/converge.yml", True),
+        ("roles/drbd/tasks/main.yml", True),
+        ("module_utils/drbd.py", True),
+        ("molecule/dsync/converge.yml", False),
+        ("roles/base/tasks/main.yml", False),
+        ("tests/proofs/__main__.py", False),
+        ("inventories/dsync/group_vars/all/site.yml", False),
+    ],
+)
+def test_a_role_s_scenario_is_made_of_what_it_names(project, name, counts):
+    scenario = project / "molecule/drbd_role/converge.yml"
+    scenario.parent.mkdir()
+    scenario.write_text("roles:\n  - role: drbd\n")
+    subprocess.run(["git", "add", "."], cwd=project, check=True)
+    before = inputs("drbd_role", root=project)
+    with (project / name).open("a") as file:
+        file.write("# changed\n")
+    assert (inputs("drbd_role", root=project) != before) == counts

@@ -15,13 +15,20 @@ def executed(monkeypatch):
     return found
 
 
-def part(name, minutes=0.0):
-    return run.Part(name, ["true"], scenario=True, expected_seconds=60 * minutes)
+def part(name, minutes=0.0, own_kernels=False):
+    return run.Part(
+        name,
+        ["true"],
+        scenario=True,
+        own_kernels=own_kernels,
+        expected_seconds=60 * minutes,
+        may_be_left=name.startswith("architecture"),
+    )
 
 
 def test_a_scenario_that_would_end_too_late_is_left_and_said_to_be(executed, capsys):
     deadline = time.monotonic() + 60 * 30
-    parts = [part("architecture a Debian 12", 29), part("architecture b Debian 12", 31), part("role c")]
+    parts = [part("architecture a Debian 12", 29), part("architecture b Debian 12", 31), part("role c", 31)]
     for each in parts:
         run.in_time(deadline, each)
     assert executed == ["architecture a Debian 12", "role c"]
@@ -52,7 +59,7 @@ def test_scenarios_know_whether_their_hosts_have_own_kernels(monkeypatch):
             scenario = found.name.split()[1]
             assert not passed
             assert found.own_kernels == run.has_own_kernels(scenario)
-            assert found.expected_seconds == 60 * run.UNKNOWN_MINUTES
+            assert found.expected_seconds == 60 * run.UNKNOWN_MINUTES["architecture"]
     assert not run.has_own_kernels("dsync")
     assert run.has_own_kernels("drbd_role")
 
@@ -81,3 +88,35 @@ def test_one_slot_runs_everything(executed, monkeypatch):
     monkeypatch.setattr(run, "slots", lambda: 1)
     run.side_by_side(float("inf"), [part("role a"), part("role b"), run.Part("lab", [], own_kernels=True)])
     assert sorted(executed) == ["lab", "role a", "role b"]
+
+
+def test_what_follows_is_expected_two_at_a_time_but_one_with_own_kernels(monkeypatch):
+    monkeypatch.setattr(run, "slots", lambda: 2)
+    assert run.expected([part("role a", 4), part("role b", 6), part("role c", 2, own_kernels=True)]) == 60 * 6
+    assert (
+        run.expected([part("role a", 4), part("role b", 7, own_kernels=True), part("lab", 2, own_kernels=True)])
+        == 60 * 9
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "recorded"),
+    [
+        ("role pki", {"pki": {"both": {"inputs": "made of pki for None", "seconds": 3}}}),
+        ("architecture nfs Debian 12", {"nfs": {"12": {"inputs": "made of nfs for nfs", "seconds": 3}}}),
+        ("lab", {}),
+        ("unit", {}),
+    ],
+)
+def test_scenarios_that_pass_are_recorded_and_not_due(monkeypatch, tmp_path, title, recorded):
+    monkeypatch.setattr(run, "RECORD", tmp_path / "passed.json")
+    monkeypatch.setattr(run, "inputs", lambda scenario, architecture: f"made of {scenario} for {architecture}")
+    run.record(run.Part(title, [], seconds=3.2, passed=False))
+    assert run.recorded() == {}
+    run.record(run.Part(title, [], seconds=3.2, passed=True))
+    assert run.recorded() == recorded
+    due = {found.name: not passed for found, passed in run.every_scenario()}
+    assert not recorded or not due[title]
+    assert due["role firewall"]
+    monkeypatch.setattr(run, "inputs", lambda scenario, architecture: "changed")
+    assert not any(passed for _, passed in run.every_scenario())
