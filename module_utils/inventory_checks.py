@@ -7,14 +7,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
+
 # What site.yml can build today: a choice that it would pass over must not be taken.
-STORES = ("dsync", "drbd", "drbd_gfs2", "nfs")
+STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
 FRONT_ENDS = ("proxy",)
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
-FILESYSTEMS = ("ext4", "xfs")
-MINORS = 256  # more backends than a pod ever has
-NFS_DIRECTORY = "/srv/nfs"  # role nfs_server's default
-NFS_VERSIONS = ("3", "4.1", "4.2")
 FENCING = ("ipmi", "sbd")
 LARGEST_POD = 16
 SHARDS = 256
@@ -263,136 +261,6 @@ class Check:
                 "site", "mail_backends.*.shards", f"no backend has {ranges(missing)}", "all of 0-255, once each"
             )
 
-    def check_drbd(self) -> None:
-        """Check what DRBD replicates, and over which network."""
-        store = self.site.get("mail_store")
-        if store not in ("drbd", "drbd_gfs2"):
-            return
-        self.check_storage_network("DRBD", "mail_nodes")
-        for pod, nodes in sorted(self.pods.items()):
-            if len(nodes) != 2:
-                self.report(
-                    "site", f"group {pod}", f"{len(nodes)} nodes", "2 nodes: the kernel's DRBD replicates to one"
-                )
-        if store == "drbd":
-            self.check_backend_disks()
-        else:
-            self.check_volumes()
-
-    def check_storage_network(self, purpose: str, *groups: str) -> None:
-        """Check the network for storage alone, and the addresses in it."""
-        if "storage" not in self.networks:
-            self.report("site", "mail_networks.storage", None, f"a network for {purpose} alone, such as 203.0.113.0/24")
-        for host in sorted({host for group in groups for host in self.groups.get(group, [])}):
-            value = self.hosts.get(host, {}).get("mail_storage_address")
-            self.address(host, "mail_storage_address", value, "storage", f"{host}'s own")
-
-    def check_nfs(self) -> None:
-        """Check what each pod mounts, and from whom."""
-        if self.site.get("mail_store") != "nfs":
-            return
-        self.check_storage_network("NFS", "mail_nodes", "nfs_servers")
-        self.check_nfs_servers()
-        exports = self.site.get("mail_nfs")
-        if not isinstance(exports, dict):
-            self.report("site", "mail_nfs", exports, "for each pod the server and what it exports")
-            return
-        taken: dict[tuple[str, str], str] = {}
-        for pod in sorted(self.pods.keys() | exports.keys()):
-            variable, values = f"mail_nfs.{pod}", exports.get(pod)
-            if pod not in self.pods:
-                self.report("site", variable, pod, f"one of {', '.join(sorted(self.pods)) or 'the pods'}")
-            elif not isinstance(values, dict):
-                self.report("site", variable, values, "the server and what it exports to this pod")
-            else:
-                self.check_export(variable, values)
-                export = (str(values.get("server")), str(values.get("export")))
-                if export in taken:
-                    wanted = f"a directory of its own: {taken[export]} has this one, and pods share nothing"
-                    self.report("site", f"{variable}.export", export[1], wanted)
-                taken.setdefault(export, pod)
-
-    def check_export(self, variable: str, values: dict[str, Any]) -> None:
-        """Check what a pod mounts."""
-        server, export = values.get("server"), values.get("export")
-        service = self.site.get("mail_nfs_service")
-        ours = service.get("address") if isinstance(service, dict) else None
-        if not isinstance(server, str) or not server:
-            self.report("site", f"{variable}.server", server, "the server's name or address")
-        elif self.groups.get("nfs_servers") and server != ours:
-            self.report("site", f"{variable}.server", server, f"mail_nfs_service.address, {ours}, or no nfs_servers")
-        place = f"{NFS_DIRECTORY}/" if self.groups.get("nfs_servers") else "/"
-        if not isinstance(export, str) or not export.startswith(place) or export == place:
-            self.report("site", f"{variable}.export", export, f"a directory of the server below {place}")
-        if str(values.get("version", "4.2")) not in NFS_VERSIONS:
-            self.report("site", f"{variable}.version", values["version"], f"one of {', '.join(NFS_VERSIONS)}")
-
-    def check_nfs_servers(self) -> None:
-        """Check NFS servers of our own: one, or a pair."""
-        servers, service = self.groups.get("nfs_servers", []), self.site.get("mail_nfs_service")
-        if not servers:
-            if service:
-                self.report("site", "mail_nfs_service", service, "hosts in group nfs_servers, or nothing")
-            return
-        for host in sorted(set(servers) & set(self.groups.get("mail_nodes", []))):
-            self.report(host, "groups", "nfs_servers and mail_nodes", "a host of its own: no server mounts from itself")
-        if len(servers) > 2:
-            self.report("site", "group nfs_servers", f"{len(servers)} hosts", "one host, or a pair")
-        if not isinstance(service, dict):
-            self.report("site", "mail_nfs_service", service, "the service's address, and its disk on each server")
-        elif len(servers) == 1:
-            own = self.hosts.get(servers[0], {}).get("mail_storage_address")
-            if service.get("address") != own:
-                wanted = f"the mail_storage_address of {servers[0]}, {own}"
-                self.report("site", "mail_nfs_service.address", service.get("address"), wanted)
-            disk = service.get("disk", "/dev/")
-            if not isinstance(disk, str) or not disk.startswith("/dev/"):
-                self.report("site", "mail_nfs_service.disk", disk, "a block device, such as /dev/vg0/mail, or nothing")
-        else:
-            self.address("site", "mail_nfs_service.address", service.get("address"), "storage", "the NFS service's")
-            self.check_disk("mail_nfs_service", service)
-            self.check_votes("nfs_servers", servers)
-
-    def check_backend_disks(self) -> None:
-        """Check the disk that each backend has to itself."""
-        taken: dict[tuple[str, str, str], str] = {}
-        for name, backend in self.backends.items():
-            if not isinstance(backend, dict):
-                continue
-            self.check_disk(f"mail_backends.{name}", backend)
-            filesystem = backend.get("filesystem", "ext4")
-            if filesystem not in FILESYSTEMS:
-                self.report("site", f"mail_backends.{name}.filesystem", filesystem, f"one of {', '.join(FILESYSTEMS)}")
-            for variable in ("disk", "drbd_minor"):
-                value = backend.get(variable)
-                key = (str(backend.get("pod")), variable, str(value))
-                if value is not None and key in taken:
-                    self.report("site", f"mail_backends.{name}.{variable}", value, f"its own, not that of {taken[key]}")
-                taken.setdefault(key, name)
-
-    def check_volumes(self) -> None:
-        """Check the disk that all nodes of a pod have in use."""
-        volumes = self.site.get("mail_volumes")
-        if not isinstance(volumes, dict):
-            self.report("site", "mail_volumes", volumes, "for each pod its disk and drbd_minor")
-            return
-        for pod in sorted(self.pods.keys() | volumes.keys()):
-            if pod not in self.pods:
-                self.report("site", f"mail_volumes.{pod}", pod, f"one of {', '.join(sorted(self.pods)) or 'the pods'}")
-            elif not isinstance(volumes.get(pod), dict):
-                self.report("site", f"mail_volumes.{pod}", volumes.get(pod), "the pod's disk and drbd_minor")
-            else:
-                self.check_disk(f"mail_volumes.{pod}", volumes[pod])
-
-    def check_disk(self, variable: str, values: dict[str, Any]) -> None:
-        """Check one disk that DRBD replicates."""
-        disk, minor = values.get("disk"), values.get("drbd_minor")
-        if not isinstance(disk, str) or not disk.startswith("/dev/"):
-            self.report("site", f"{variable}.disk", disk, "a block device, such as /dev/vg0/mail")
-        if not isinstance(minor, int) or isinstance(minor, bool) or not 0 <= minor < MINORS:
-            wanted = f"a number from 0 to {MINORS - 1}: the device is /dev/drbdNUMBER"
-            self.report("site", f"{variable}.drbd_minor", minor, wanted)
-
     def check_fencing(self) -> None:
         """Check that each node can be switched off by another."""
         method = self.site.get("fencing_method")
@@ -456,8 +324,9 @@ def check_site(
     check.check_groups()
     check.check_front()
     check.check_backends()
-    check.check_drbd()
-    check.check_nfs()
+    check_drbd(check)
+    check_nfs(check)
+    check_san(check)
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})

@@ -64,15 +64,16 @@ def used(files: Mapping[str, bytes], own: Sequence[str], store: str | None) -> s
     parts: dict[tuple[str, str], list[str]] = {}
     found = set()
     for name in files:
-        # store_drbd is used by drbd_gfs2, too.
-        if Path(name).stem.startswith("store_") and not f"store_{store}".startswith(Path(name).stem):
+        # store_drbd and store_gfs2 are drbd_gfs2's, too.
+        kind, *words = Path(name).stem.split("_")
+        if kind == "store" and not set(words) <= set((store or "").split("_")):
             continue
         if any(name == path or name.startswith(f"{path}/") for path in own):
             found.add(name)
             continue
-        kind = next(kind for kind in PARTS if name.startswith(f"{kind}/"))
-        part = Path(name.removeprefix(f"{kind}/").partition("/")[0]).stem
-        parts.setdefault((kind, part), []).append(name)
+        place = next(place for place in PARTS if name.startswith(f"{place}/"))
+        part = Path(name.removeprefix(f"{place}/").partition("/")[0]).stem
+        parts.setdefault((place, part), []).append(name)
     unread = set(found)
     while unread:
         named = [part for part in parts if any(is_named(*part, files[name]) for name in unread)]

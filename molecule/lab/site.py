@@ -14,8 +14,13 @@ import yaml
 
 from .commands import LabError, run
 
-# The networks that inventory templates are written with (RFC 5737), by the name of the lab network that replaces them.
-TEMPLATE_NETWORKS = {"clients": "192.0.2.0/24", "cluster": "198.51.100.0/24", "storage": "203.0.113.0/24"}
+# The networks that inventory templates are written with (RFC 5737, 2544), by name of the lab network in their place.
+TEMPLATE_NETWORKS = {
+    "clients": "192.0.2.0/24",
+    "cluster": "198.51.100.0/24",
+    "storage": "203.0.113.0/24",
+    "storage2": "198.18.0.0/24",
+}
 TEMPLATE_DISK = re.compile(r"/dev/vd([b-i])\b")
 DEMO_USERS = ["alice", "bob", "carol", "dave", "erin", "frank", "postmaster"]
 
@@ -64,6 +69,7 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
         variables: dict[str, Any] = {"ansible_host": next(iter(host["networks"].values()))["address"]}
         if host["kernel"] == "own":
             variables["mail_firewall"] = False  # User-Mode Linux has no nftables for IP, on neither release
+            variables["fencing_sbd_watchdog"] = "/dev/watchdog1"  # the first one is the kernel's own and does nothing
             variables["nfs_server_root"] = "/var/nfs"  # a folder of the machine, as its root is, cannot be exported
         if not template:
             names = {network: f"mail_{network.removesuffix('s')}_address" for network in TEMPLATE_NETWORKS}

@@ -1,4 +1,4 @@
-"""Replicated disks as the proofs see them: what each side says, and whether both hold the same, whole file system."""
+"""Replicated disks as the proofs see them: what each side says, and whether both hold the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from module_utils.drbd import Status, parse_status, parse_version
 
-from . import gfs2, nfs
 from .lab import Lab, wait_for
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def fenced(lab: Lab) -> bool:
 
 
 def compare(proof: Proof) -> None:
-    """Have the disks compared by DRBD, as the timer does it, and the file systems checked."""
+    """Have the disks compared by DRBD, as the timer does it."""
     lab = proof.lab
     names = set(resources(lab))
     wait_for("DRBD is healthy again", lambda: healthy(lab), SYNC, pause=1)
@@ -78,46 +77,8 @@ def compare(proof: Proof) -> None:
             )
     proof.expect(verified == names, f"no node verified {', '.join(sorted(names - verified))}")
     proof.numbers["verify_s"] = round(time.monotonic() - start, 1)
-    where = wait_for("each backend runs on one node", lab.settled, 60)
-    match lab.site["mail_store"]:
-        case "drbd_gfs2":
-            check = f"fsck.gfs2 -n /dev/drbd{_minor(lab, 'mail')}"
-            found = _check_file_system(lab, "gfs2_mail_clone", "/srv/mail", check, hosts(lab)[0])
-            leaked, wrong = gfs2.read_check(found)
-            proof.numbers["leaked_blocks"] = leaked
-            proof.expect(not wrong, f"{check}: {wrong}")
-        case "drbd":
-            for name, node in where.items():
-                _check_ext4(proof, name, f"/srv/mail/{name}", node)
-        case "nfs":
-            _check_ext4(proof, "nfs", nfs.directory(lab), nfs.server(lab))
 
 
-def _check_ext4(proof: Proof, resource: str, mount: str, node: str) -> None:
-    """Check the file system of a resource, which a group of the same name mounts on this node."""
-    check = f"e2fsck -f -n /dev/drbd{_minor(proof.lab, resource)}"
-    found = _check_file_system(proof.lab, resource, mount, check, node)
-    proof.expect("ended with 0" in found, f"{check}: {found}")
-
-
-def _minor(lab: Lab, resource: str) -> int:
+def minor(lab: Lab, resource: str) -> int:
     """The number of a resource's device."""
     return state(lab, resources(lab)[resource][0], resource).minors[0]
-
-
-def _check_file_system(lab: Lab, stopped: str, mount: str, check: str, node: str) -> str:
-    """Check it on a node while what mounts it is stopped, by way of the cluster; return what the check printed."""
-    target = f"crm_resource --resource {stopped} --meta"
-    lab.ssh(node, f"{target} --set-parameter target-role --parameter-value Stopped")
-    try:
-
-        def unmounted() -> bool:
-            query = f"findmnt {mount} || echo free"
-            return all("free" in lab.ssh(there, query, check=False) for there in hosts(lab))
-
-        wait_for(f"{mount} is unmounted", unmounted, 90, pause=1)
-        found = lab.ssh(node, f"{check} 2>&1; echo ended with $?", timeout=120)
-    finally:
-        lab.ssh(node, f"{target} --delete-parameter target-role")
-    wait_for("each backend runs on one node again", lab.settled, 120, pause=1)
-    return found

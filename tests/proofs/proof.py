@@ -17,7 +17,7 @@ from tests.ledger.front import Front
 from tests.ledger.journal import ACKNOWLEDGED, MERGING, SENT, Journal, Mail, mails, read, stalls
 from tests.ledger.writer import Writer
 
-from . import drbd
+from . import drbd, file_systems
 from .lab import Lab, ProofError, wait_for
 
 # Seconds after which a failover counts as not happening; a mail node with a slow kernel of its own can take 120.
@@ -213,6 +213,7 @@ class Proof:
             self.converge()
         if drbd.resources(self.lab):
             drbd.compare(self)
+        file_systems.check(self)
         return report
 
     def converge(self, seconds: float = 90.0) -> None:

@@ -45,7 +45,7 @@ def test_table_is_long_enough() -> None:
     assert len(CASES["bad"]) >= 45
 
 
-STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair")
+STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours")
 
 
 @pytest.mark.parametrize("store", STORES)
