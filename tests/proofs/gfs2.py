@@ -6,7 +6,8 @@ import re
 
 SAYS = re.compile(
     r"Initializing fsck|Validating resource group|Level 1 resource group check|\(level 1 passed\)"
-    r"|Starting (pass|check_)|\S+ completed in |\d+ percent complete|fsck\.gfs2 complete|ended with [04]$|Reconciling bitmaps"
+    r"|Starting (pass|check_)|\S+ completed in |\d+ percent complete|fsck\.gfs2 complete|ended with [04]$"
+    r"|Reconciling bitmaps"
 )
 # What a power loss may leave: GFS2 takes a block for a new file in one transaction and fills it in another, and gives
 # the block of a deleted file back later. Between the two nothing points to the block, which is lost room and no more.
