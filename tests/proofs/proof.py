@@ -145,11 +145,11 @@ class Proof:
         first = wait_for("every client is served again", times, FAILOVER)
         return max(first.values()) - since
 
-    def unplugged(self, victim: Victim, network: str) -> None:
-        """Pull a node's cable, see its users served by other nodes, and plug it in again."""
-        self.say(f"pull {victim.node}'s cable to {network}; it runs {', '.join(victim.backends)}")
-        cut = self.lab.cut(victim.node, network)
+    def unplugged(self, victim: Victim, *networks: str) -> None:
+        """Pull a node's cables, see its users served by other nodes, and plug them in again."""
+        self.say(f"pull {victim.node}'s cable to {' and '.join(networks)}; it runs {', '.join(victim.backends)}")
         try:
+            cut = max(self.lab.cut(victim.node, network) for network in networks)
             failover = self.back(cut, lambda user, path: user in victim.users and path == "imap")
             self.numbers["failover_s"] = round(failover, 1)
             wait_for(
@@ -161,8 +161,9 @@ class Proof:
             time.sleep(5)
             self.served(cut, time.time())
         finally:
-            self.say("plug the cable in")
-            self.lab.join(victim.node, network)
+            self.say("plug in again")
+            for network in networks:
+                self.lab.join(victim.node, network)
         self.whole()
 
     def holders(self) -> dict[str, str]:
