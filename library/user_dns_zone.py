@@ -4,10 +4,11 @@ DOCUMENTATION = r"""
 module: user_dns_zone
 short_description: Brings a zone of users' personal names to what users and their routes say, on the primary server
 description:
-  - Works out the zone of one domain from the users, the description that role C(user_dns) has written, and the overrides
-    of module M(mail_route).
-  - With O(state=created) it writes the zone file for a server that has none yet. With O(state=current) it fetches the zone
-    from the running server and sends it the differences as dynamic updates, so names that stay are served all the while.
+  - Works out the zone of one domain from the users, the description that role C(user_dns) has written, and the
+    overrides of module M(mail_route).
+  - With O(state=created) it writes the zone file for a server that has none yet. With O(state=current) it fetches the
+    zone from the running server and sends it the differences as dynamic updates, so that names that stay are served all
+    the while.
   - Users with no usable name, of other domains or given twice are refused, all at once, before anything is changed.
 options:
   domain:

@@ -2,7 +2,8 @@
 
 A user's name is an alias of the user's shard, or of a backend if the user has an override; a shard's is an alias of its
 backend, and only a backend's has an address. So a backend with another address, a shard with another backend and a user
-who moves each cost one record. Records are kept as text: by owner, relative to the zone, a sorted tuple of 'TTL TYPE DATA'.
+who moves each cost one record. Records are kept as text: by owner, relative to the zone, a sorted tuple of 'TTL TYPE
+DATA'.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,10 @@ def parse_site(described: Mapping[str, Any]) -> Site:
     problems = []
     names = [described["prefix"], *described["domains"], *described["servers"], *described["common"].values()]
     problems += [f"{name!r} is no host or domain name" for name in names if not NAME.fullmatch(name)]
+    for server in described["servers"]:
+        for zone in (f"{described['prefix']}.{domain}" for domain in described["domains"]):
+            if server == zone or server.endswith(f".{zone}"):
+                problems.append(f"{server}: a name server's name must not be in the zone {zone}, which is for users")
     addresses = {**described["servers"], **{name: b.get("address") for name, b in described["backends"].items()}}
     for name, address in addresses.items():
         try:
@@ -202,7 +207,7 @@ def backend_of(site: Site, user: str, overrides: Overrides) -> str | None:
     for backend in site.backends.values():
         if backend.host == host:
             return backend.name
-    raise ZoneError([f"user {user}: the override says {host}, which is the host of no backend"])
+    raise ZoneError([f"user {user.lower()}: the override says {host}, which is the host of no backend"])
 
 
 def zone_file(site: Site, zone: Zone, serial: int, records: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
@@ -266,16 +271,3 @@ def shown(zone: Zone, changes: Changes, which: int) -> str:
     """Return one side of the changes for a diff: what is found (0) or wanted (1)."""
     chosen = list(changes.items())[:SHOWN_IN_DIFF]
     return "".join(f"{zone.full(owner)} {value}\n" for owner, sides in chosen for value in sides[which])
-
-
-def parent_records(site: Site, domain: str, answers: Sequence[str]) -> str:
-    """Return what the domain's own zone needs, once: the delegation, services with one name for all, and who answers."""
-    zone = site.zone(domain).full("@")
-    lines = [f"{zone} {FIXED_TTL} IN NS {name}." for name in site.servers]
-    lines += [f"_{service}._tcp.{domain}. {FIXED_TTL} IN CNAME _{service}._tcp.{zone}" for service in site.common]
-    for name in ("autoconfig", "autodiscover"):
-        for address in answers:
-            lines.append(f"{name}.{domain}. " + address_record(FIXED_TTL, address).replace(" ", " IN ", 1))
-    if answers:
-        lines.append(f"_autodiscover._tcp.{domain}. {FIXED_TTL} IN SRV 0 1 443 autodiscover.{domain}.")
-    return "".join(f"{line}\n" for line in lines)

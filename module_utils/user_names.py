@@ -112,7 +112,9 @@ def autoconfig(user: str, described: Mapping[str, Any]) -> str:
         f'  <emailProvider id="{domain}">\n'
         f"    <domain>{domain}</domain>\n"
         f"    <displayName>{domain}</displayName>\n"
-        f"    <displayShortName>{domain}</displayShortName>\n" + "".join(servers) + "  </emailProvider>\n</clientConfig>\n"
+        f"    <displayShortName>{domain}</displayShortName>\n"
+        + "".join(servers)
+        + "  </emailProvider>\n</clientConfig>\n"
     )
 
 
@@ -142,12 +144,13 @@ def autodiscover(user: str, described: Mapping[str, Any]) -> str:
 
 def asked_for(body: bytes) -> str:
     """Return the user that Outlook's question names."""
-    if b"<!" in body:  # a document type: entities that grow without end
-        raise NamingError("the question declares a document type")
     try:
-        found = ET.fromstring(body).findtext(f".//{{{OUTLOOK_REQUEST}}}EMailAddress")
-    except (ET.ParseError, ValueError, LookupError) as error:
-        raise NamingError(f"the question is not XML: {error}") from None
+        text = body.decode("utf-8-sig")
+        if "<!" in text:  # entities that grow without end
+            raise NamingError("the question declares a document type")
+        found = ET.fromstring(text).findtext(f".//{{{OUTLOOK_REQUEST}}}EMailAddress")
+    except (ET.ParseError, ValueError) as error:
+        raise NamingError(f"the question is not XML in UTF-8: {error}") from None
     if not found:
         raise NamingError("the question names no EMailAddress")
     return found.strip()

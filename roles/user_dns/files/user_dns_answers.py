@@ -107,9 +107,10 @@ def main() -> None:
         Handler.description = json.load(file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(options.certificate, options.key)
+    # Before threads are: they inherit it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGTERM])
     for address in options.addresses:
         threading.Thread(target=Server(address, context).serve_forever, daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGTERM])
     while signal.sigwait([signal.SIGHUP, signal.SIGTERM]) == signal.SIGHUP:
         context.load_cert_chain(options.certificate, options.key)
 
