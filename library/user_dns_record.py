@@ -4,10 +4,10 @@ DOCUMENTATION = r"""
 module: user_dns_record
 short_description: Sends a user's personal name to a backend by one dynamic update
 description:
-  - Runs on the primary of role C(user_dns), where the key is. Asks it for the user's record, sends one update if that is
-    not as wanted, and waits until all servers give the new answer.
-  - The record is not all of a move. M(mail_route) writes the override, which the zone is compared with when the role runs
-    again, and a user's sessions must end before another backend takes over.
+  - Runs on the primary of role C(user_dns), where the key is. Asks it for the user's record, sends one update if that
+    is not as wanted, and waits until all servers give the new answer.
+  - The record is not all of a move. M(mail_route) writes the override, which the zone is compared with when the role
+    runs again, and a user's sessions must end before another backend takes over.
 options:
   user:
     description: The user's name. Case does not matter.

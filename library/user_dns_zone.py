@@ -6,9 +6,10 @@ short_description: Brings a zone of users' personal names to what users and thei
 description:
   - Works out the zone of one domain from the users, the description that role C(user_dns) has written, and the
     overrides of module M(mail_route).
-  - With O(state=created) it writes the zone file for a server that has none yet. With O(state=current) it fetches the
-    zone from the running server and sends it the differences as dynamic updates, so that names that stay are served all
-    the while.
+  - With O(state=created) it writes the zone file for a server that has none yet. If another server has the zone, it needs
+    the file of overrides, even an empty one, as users may have moved.
+  - With O(state=current) it fetches the zone from the running server and sends it the differences as dynamic updates,
+    so that names that stay are served all the while.
   - Users with no usable name, of other domains or given twice are refused, all at once, before anything is changed.
 options:
   domain:
@@ -29,7 +30,7 @@ options:
     type: path
     required: true
   overrides:
-    description: File with the overrides; there may be none.
+    description: File with the overrides. There may be none while nobody has moved.
     type: path
     required: true
   description:
@@ -121,6 +122,21 @@ def fetch(zone: Zone, server: str, key_file: str, wanted: Records) -> Changes:
     return changes
 
 
+def must_not_forget(module: AnsibleModule, site: Site, zone: Zone) -> None:
+    """Refuse to make a zone without overrides that another server has already: those who have moved would be led astray."""
+    if os.path.exists(module.params["overrides"]):
+        return
+    for server in list(site.servers.values())[1:]:
+        command = ["kdig", f"@{server}", zone.name, "SOA", "+short", "+timeout=1", "+retry=0"]
+        if module.run_command(command)[1].strip():
+            raise ZoneError(
+                [
+                    f"{server} has the zone {zone.name}, so users may have moved, but {module.params['overrides']} is gone:"
+                    " put it back, or an empty file if nobody has"
+                ]
+            )
+
+
 def create(path: str, site: Site, zone: Zone, wanted: Records) -> None:
     """Write the zone file in one step, for the server."""
     owner = pwd.getpwnam("knot")
@@ -162,6 +178,7 @@ def main() -> None:
         names = len(wanted)
         if params["state"] == "created":
             changes: Changes = {owner: ((), values) for owner, values in wanted.items()}
+            must_not_forget(module, site, zone)
             if not module.check_mode:
                 create(params["file"], site, zone, wanted)
         else:

@@ -17,6 +17,7 @@ USERS = {
 NAME = "ann-smith-x2blists.imap.example.org"
 USER = "Ann.Smith+Lists@example.org"
 ZONES = "/etc/knot/zones.conf"
+CA = "/etc/ssl/dovecluster/ca.pem"
 CONVERGE = "molecule/user_dns/converge.yml"
 
 
@@ -218,6 +219,25 @@ def test_a_collision_is_refused_before_anything_changes(play, host, serial, name
     assert (serial(), host.file("/var/lib/user-dns/users").content_string) == before
 
 
+def test_a_primary_made_anew_must_know_who_has_moved(move, play, host, look_up, servers, name):
+    backend, address = moved_to()
+    move(backend=backend)
+    files = ("/var/lib/user-dns/overrides", "/var/lib/knot/imap.example.org.zone")
+    pair = ("--limit", f"{name},{name.replace('a', 'b')}")
+    host.check_output("systemctl stop knot; cd /var/lib/knot; mv journal timers /root/")
+    for file in files:
+        host.check_output(f"mv {file} /root/")
+    done = play(CONVERGE, *pair)
+    host.check_output(f"mv /root/overrides {files[0]}")
+    assert done.returncode != 0
+    assert f"{servers[1]} has the zone imap.example.org, so users may have moved" in done.stdout
+    done = play(CONVERGE, *pair)
+    assert done.returncode == 0, done.stdout
+    for server in servers:
+        assert look_up(server, NAME) == {address}
+    host.check_output("rm -r /root/journal /root/timers /root/imap.example.org.zone")
+
+
 def update(host, server, key, change):
     script = f"server {server}\nzone imap.example.org.\n{change}\nsend\n"
     return host.run(f"printf %s | knsupdate {key}", script)
@@ -262,7 +282,7 @@ def test_it_listens_nowhere_else(host, servers):
 
 
 def curl(host, name, path, *arguments, server="127.0.0.1"):
-    command = f"curl --silent --cacert /etc/ssl/dovecluster/ca.pem --resolve {name}:443:{server} --write-out '\\n%%{{http_code}}'"
+    command = f"curl --silent --cacert {CA} --resolve {name}:443:{server} --write-out '\\n%%{{http_code}}'"
     done = host.run(f"{command} " + "%s " * (len(arguments) + 1), f"https://{name}{path}", *arguments)
     return done.rc, *done.stdout.rpartition("\n")[::2]
 
@@ -297,7 +317,7 @@ def test_silent_clients_hold_up_nobody(host):
         "sys.exit(subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode)\n"
     )
     url = "https://autoconfig.example.org/"
-    resolve = ["--cacert", "/etc/ssl/dovecluster/ca.pem", "--resolve", "autoconfig.example.org:443:127.0.0.1"]
+    resolve = ["--cacert", CA, "--resolve", "autoconfig.example.org:443:127.0.0.1"]
     command = ["curl", "--silent", "--max-time", "5", *resolve, url]
     host.check_output("python3 -c %s " + "%s " * len(command), script, *command)
 
