@@ -6,8 +6,8 @@ short_description: Brings a zone of users' personal names to what users and thei
 description:
   - Works out the zone of one domain from the users, the description that role C(user_dns) has written, and the
     overrides of module M(mail_route).
-  - With O(state=created) it writes the zone file for a server that has none yet. If another server has the zone, it needs
-    the file of overrides, even an empty one, as users may have moved.
+  - With O(state=created) it writes the zone file for a server that has none yet. If another server has the zone, it
+    needs the file of overrides, even an empty one, as users may have moved.
   - With O(state=current) it fetches the zone from the running server and sends it the differences as dynamic updates,
     so that names that stay are served all the while.
   - Users with no usable name, of other domains or given twice are refused, all at once, before anything is changed.
@@ -123,7 +123,7 @@ def fetch(zone: Zone, server: str, key_file: str, wanted: Records) -> Changes:
 
 
 def must_not_forget(module: AnsibleModule, site: Site, zone: Zone) -> None:
-    """Refuse to make a zone without overrides that another server has already: those who have moved would be led astray."""
+    """Refuse to make a zone without overrides that another server has: users who have moved would be led astray."""
     if os.path.exists(module.params["overrides"]):
         return
     for server in list(site.servers.values())[1:]:
@@ -131,8 +131,8 @@ def must_not_forget(module: AnsibleModule, site: Site, zone: Zone) -> None:
         if module.run_command(command)[1].strip():
             raise ZoneError(
                 [
-                    f"{server} has the zone {zone.name}, so users may have moved, but {module.params['overrides']} is gone:"
-                    " put it back, or an empty file if nobody has"
+                    f"{server} has the zone {zone.name}, so users may have moved, but {module.params['overrides']} is"
+                    " gone: put it back, or an empty file if nobody has"
                 ]
             )
 
