@@ -18,7 +18,6 @@ NAME = "ann-smith-x2blists.imap.example.org"
 USER = "Ann.Smith+Lists@example.org"
 ZONES = "/etc/knot/zones.conf"
 CA = "/etc/ssl/dovecluster/ca.pem"
-CONVERGE = "molecule/user_dns/converge.yml"
 
 
 def address_of(user):
@@ -66,7 +65,6 @@ def move(play, name):
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    run()
     yield run
     run()
 
@@ -115,7 +113,7 @@ def test_services_with_one_name_for_all(host, servers):
 def test_what_the_domains_own_zone_needs_is_a_zone(host):
     head = "example.org. 3600 IN SOA a. b. 1 1 1 1 1\nexample.org. 3600 IN NS ns1.example.net.\n"
     host.check_output(f"printf '{head}' | cat - /var/lib/user-dns/example.org.parent > /tmp/example.org.zone")
-    host.check_output("kzonecheck -o example.org /tmp/example.org.zone")
+    host.check_output("named-checkzone -i none example.org /tmp/example.org.zone")
     text = host.file("/tmp/example.org.zone").content_string
     assert "imap.example.org. 3600 IN NS ns2.example.org." in text
     assert "_submissions._tcp.example.org. 3600 IN CNAME _submissions._tcp.imap.example.org." in text
@@ -171,73 +169,6 @@ def test_a_restart_keeps_moved_users(host, secondary, move, look_up, servers):
         host.check_output("systemctl start knot")
 
 
-def test_provisioning_again_keeps_moved_users_and_changes_nothing(move, play, look_up, serial, servers, name):
-    backend, address = moved_to()
-    move(backend=backend)
-    before = serial()
-    done = play(CONVERGE, "--limit", f"{name},{name.replace('a', 'b')}")
-    assert done.stdout.count("changed=0") == 2, done.stdout
-    assert serial() == before
-    assert look_up(servers[1], NAME) == {address}
-
-
-def test_users_who_come_and_go_cost_a_record_each(move, play, look_up, host, secondary, servers, name):
-    """A lost update is made good, too: the override says that the user has moved, and the record doesn't."""
-    backend, address = moved_to()
-    pair = ("--limit", f"{name},{name.replace('a', 'b')}")
-    names = [user for user in USERS if user != "_x@example.org"]
-    since = host.check_output("date +%s")
-    line = f"{USER.lower()}:::::::host={backend}.lab.test hostip={address}"
-    host.check_output(f"echo '{line}' > /var/lib/user-dns/overrides")
-    done = play(CONVERGE, *pair, user_dns_users=[*names, "new@example.org"])
-    try:
-        assert done.returncode == 0, done.stdout
-        assert look_up(servers[0], "new.imap.example.org") == {address_of("new@example.org")}
-        assert look_up(servers[0], "x--x5fx.imap.example.org") == set()
-        assert look_up(servers[0], NAME) == {address}
-        assert "AXFR" not in secondary.check_output(f"journalctl -u knot -o cat --since=@{since}")
-    finally:
-        done = play(CONVERGE, *pair)
-    assert done.returncode == 0, done.stdout
-    assert look_up(servers[0], "x--x5fx.imap.example.org") == {address_of("_x@example.org")}
-
-
-def test_a_collision_is_refused_before_anything_changes(play, host, serial, name):
-    before = serial(), host.file("/var/lib/user-dns/users").content_string
-    done = play(
-        CONVERGE,
-        "--limit",
-        f"{name},{name.replace('a', 'b')}",
-        user_dns_users=[*USERS, "new@example.org", "ANN@example.org", "no domain"],
-    )
-    assert done.returncode != 0
-    said = re.sub(r"\s+", " ", done.stdout)
-    assert "user ANN@example.org: the name ann.imap.example.org. is that of a user before already" in said
-    assert "'no domain': wanted LOCAL@DOMAIN" in said
-    assert "changed=0" in done.stdout
-    assert not re.search("changed=[1-9]", done.stdout)
-    assert (serial(), host.file("/var/lib/user-dns/users").content_string) == before
-
-
-def test_a_primary_made_anew_must_know_who_has_moved(move, play, host, look_up, servers, name):
-    backend, address = moved_to()
-    move(backend=backend)
-    files = ("/var/lib/user-dns/overrides", "/var/lib/knot/imap.example.org.zone")
-    pair = ("--limit", f"{name},{name.replace('a', 'b')}")
-    host.check_output("systemctl stop knot; cd /var/lib/knot; mv journal timers /root/")
-    for file in files:
-        host.check_output(f"mv {file} /root/")
-    done = play(CONVERGE, *pair)
-    host.check_output(f"mv /root/overrides {files[0]}")
-    assert done.returncode != 0
-    assert f"{servers[1]} has the zone imap.example.org, so users may have moved" in done.stdout
-    done = play(CONVERGE, *pair)
-    assert done.returncode == 0, done.stdout
-    for server in servers:
-        assert look_up(server, NAME) == {address}
-    host.check_output("rm -r /root/journal /root/timers /root/imap.example.org.zone")
-
-
 def update(host, server, key, change):
     script = f"server {server}\nzone imap.example.org.\n{change}\nsend\n"
     return host.run(f"printf %s | knsupdate {key}", script)
@@ -245,15 +176,17 @@ def update(host, server, key, change):
 
 def test_updates_need_the_key_and_the_zone(host, servers, serial, transfer_key):
     before = serial()
+    key = "-k /etc/dovecluster/user_dns.key"
     alias = f"add new.imap.example.org. 60 CNAME {NAME}."
-    assert "NOTAUTH" in update(host, servers[0], "", alias).stderr
-    assert "NOTAUTH" in update(host, servers[0], f"-k {transfer_key}", alias).stderr
-    assert update(host, servers[1], "-k /etc/dovecluster/user_dns.key", alias).rc != 0
-    other = "add new.imap.example.org. 60 TXT x"
-    assert "NOTAUTH" in update(host, servers[0], "-k /etc/dovecluster/user_dns.key", other).stderr
-    outside = update(host, servers[0], "-k /etc/dovecluster/user_dns.key", "add www.example.org. 60 A 192.0.2.1")
-    assert "NOTZONE" in outside.stderr
+    refused = re.compile("status: (NOTAUTH|BADKEY)")  # Debian 13's and Debian 12's words
+    assert refused.search(update(host, servers[0], "", alias).stdout)
+    assert refused.search(update(host, servers[0], f"-k {transfer_key}", alias).stdout)
+    assert refused.search(update(host, servers[0], key, "add new.imap.example.org. 60 TXT x").stdout)
+    assert "status: NOTZONE" in update(host, servers[0], key, "add www.example.org. 60 A 192.0.2.1").stdout
+    assert update(host, servers[1], key, alias).rc != 0
     assert serial() == before
+    assert update(host, servers[0], key, alias).rc == 0, "the key itself is good"
+    assert update(host, servers[0], key, "del new.imap.example.org. CNAME").rc == 0
 
 
 def test_transfers_need_the_key(host, servers, transfer_key):
