@@ -5,7 +5,7 @@ module: user_dns_record
 short_description: Sends a user's personal name to a backend by one dynamic update
 description:
   - Runs on the primary of role C(user_dns), where the key is. Asks it for the user's record, sends one update if that
-    is not as wanted, and waits until all servers give the new answer.
+    is not as wanted, has the other servers told at once, and waits until all give the new answer.
   - The record is not all of a move. M(mail_route) writes the override, which the zone is compared with when the role
     runs again, and a user's sessions must end before another backend takes over.
 options:
@@ -142,6 +142,8 @@ def main() -> None:
             module.run_command(
                 ["knsupdate", "-k", params["key_file"]], data="".join(update(zone, primary, changes)), check_rc=True
             )
+            # Left alone, Knot waits a second before it tells the others.
+            module.run_command(["knotc", "zone-notify", zone.name], check_rc=True)
             behind = servers
             while behind and time.monotonic() < start + params["timeout"]:
                 behind = [server for server in behind if ask(module, zone, server, label) != wanted]
