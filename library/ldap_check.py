@@ -65,6 +65,7 @@ unreachable:
   elements: str
 """
 
+import contextlib
 import socket
 import ssl
 
@@ -105,10 +106,8 @@ class Connection:
 
     def close(self) -> None:
         """Say good-bye."""
-        try:
+        with contextlib.suppress(OSError):
             self.socket.sendall(logic.unbind(3))
-        except OSError:
-            pass
         self.socket.close()
 
 

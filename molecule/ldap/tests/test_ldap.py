@@ -72,7 +72,9 @@ def test_probe_is_not_in_ldap(mail):
 
 
 def test_override_goes_before_ldap(host, mail):
-    host.check_output("echo 'ann@example.org:::::::host=held.invalid hostip=255.255.255.255' > /etc/dovecot/routes/overrides")
+    host.check_output(
+        "echo 'ann@example.org:::::::host=held.invalid hostip=255.255.255.255' > /etc/dovecot/routes/overrides"
+    )
     try:
         time.sleep(2)
         assert deliver(mail, "x", "ann")["ann@example.org"] // 100 == 4

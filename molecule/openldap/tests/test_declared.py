@@ -33,7 +33,7 @@ def test_drift_is_shown_and_undone(host, play):
     checked = play(PLAY, "--check", "--diff", f"--limit={name}")
     assert "to * by * read" in checked.stdout
     assert "changed=1 " in checked.stdout, checked.stdout
-    asked = "ldapsearch -Q -Y EXTERNAL -H ldapi:/// -LLL -o ldif-wrap=no -b 'olcDatabase={1}mdb,cn=config' -s base olcAccess"
+    asked = "ldapsearch -Q -Y EXTERNAL -H ldapi:/// -LLL -s base -b 'olcDatabase={1}mdb,cn=config' olcAccess"
     assert "to * by * read" in host.check_output(asked)
     assert "changed=1 " in play(PLAY, f"--limit={name}").stdout
     assert "to * by * read" not in host.check_output(asked)

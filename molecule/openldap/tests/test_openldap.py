@@ -36,7 +36,9 @@ class Server:
         return self.host.run("%s " * len(words), *words)
 
     def search(self, account, base, *attributes, scope="sub", **options):
-        return self.run("ldapsearch", account, "-LLL", "-o", "ldif-wrap=no", "-s", scope, "-b", base, *attributes, **options)
+        return self.run(
+            "ldapsearch", account, "-LLL", "-o", "ldif-wrap=no", "-s", scope, "-b", base, *attributes, **options
+        )
 
     def add(self, account, text):
         return self.run("ldapadd", account, text=text).rc
@@ -171,7 +173,9 @@ def test_only_a_server_s_certificate_reads_all(server, peer, another, user):
     """A host of the other pair has a certificate of the same CA."""
 
     def asks(host):
-        words = "env LDAPTLS_CACERT=%s LDAPTLS_CERT=/etc/ssl/dovecluster/host.pem LDAPTLS_KEY=/etc/ssl/dovecluster/host.key"
+        words = (
+            "env LDAPTLS_CACERT=%s LDAPTLS_CERT=/etc/ssl/dovecluster/host.pem LDAPTLS_KEY=/etc/ssl/dovecluster/host.key"
+        )
         command = words + " ldapsearch -Q -Y EXTERNAL -H ldaps://%s.lab.test -LLL -b %s userPassword"
         return host.run(command, CA, server.name, f"mail={user},{USERS}")
 
@@ -220,7 +224,8 @@ first = connect()
 before = open(folder + "host.pem").read(), open(folder + "host.key").read()
 try:
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=new"
-    subprocess.run([*make.split(), "-keyout", folder + "host.key", "-out", folder + "host.pem"], check=True, capture_output=True)
+    make += f" -keyout {folder}host.key -out {folder}host.pem"
+    subprocess.run(make.split(), check=True, capture_output=True)
     subprocess.run(["systemctl", "reload", "slapd"], check=True)
     try:
         connect()
