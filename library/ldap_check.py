@@ -154,9 +154,8 @@ def main() -> None:
             problems.append(f"{server.uri}: {error}")
         finally:
             connection.close()
-    if servers and len(unreachable) == len(servers):
-        problems = unreachable
-    if problems:
+    if problems or len(unreachable) == len(servers):
+        problems = unreachable + problems
         module.fail_json(msg="users cannot be looked up: " + "; ".join(problems) + ". Nothing was changed")
     for warning in unreachable:
         module.warn(warning)

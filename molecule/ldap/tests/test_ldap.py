@@ -33,8 +33,7 @@ def refused_for_now(host, mail, user, why):
     since = int(time.time())
     assert "UNAVAILABLE" in login(mail, user)["error"]
     assert deliver(mail, "x", user)[f"{user}@example.org"] // 100 == 4
-    for service in ("imap-login", "lmtp"):
-        assert why in host.check_output(f"journalctl -u dovecot --since @{since} --grep '{service}' -o cat")
+    assert host.check_output(f"journalctl -u dovecot --since @{since} -o cat").count(why) >= 2
 
 
 @pytest.mark.parametrize("user", BACKENDS)
