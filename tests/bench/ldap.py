@@ -2,8 +2,8 @@
 
     python3 -m tests.bench.ldap --lab NAME --host HOST [--entries 1500000] [--clients 8] [--lookups 20000] [--json FILE]
 
-The host is a lab's, with role openldap and no users yet. Clients run on it, too, and share its cores with the server: each
-looks up random users one after the other, as mail hosts do, over TLS. Every answer is counted; users stay on the server.
+The host is a lab's, with role openldap and no users yet; it has them afterwards. Clients run on it, too, and share its
+cores with the server: each looks up random users one after the other, over TLS, as mail hosts do. Answers are counted.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Host:
         return time.monotonic() - start
 
     def lookups(self, base: str, password: str, clients: int) -> tuple[float, int]:
-        """Have clients look users up at a time; return the seconds from the first to the last, and how many were found."""
+        """Have clients look users up, all at a time; return how many seconds it took, and how many were found."""
         ask = (
             f"LDAPTLS_CACERT=/etc/ssl/dovecluster/ca.pem ldapsearch -x -LLL -H ldaps://{self.name}.lab.test"
             f" -D cn=mail,ou=services,{base} -y {NAMES}.password -b ou=users,{base}"

@@ -10,6 +10,7 @@ GOOD = "ldaps://back12.lab.test"
     [
         ({"uris": ["ldaps://back12.lab.test:637"]}, "cannot be reached (Connection refused)"),
         ({"uris": [GOOD], "bind_password": "not-that-one"}, "does not let cn=mail,ou=services,dc=example,dc=org in"),
+        ({"uris": [GOOD], "bind_password": "two words"}, "directory_ldap_password has a space or one of"),
         ({"uris": [GOOD], "base": "ou=people,dc=example,dc=org"}, "ou=people,dc=example,dc=org does not exist, or"),
         ({"uris": [GOOD], "base": "dc=example,dc=org"}, "dc=example,dc=org does not exist, or"),
         ({"uris": ["ldaps://back12"]}, "certificate does not cover the name back12"),
