@@ -58,7 +58,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-unreachable:
+down:
   description: Servers that are down while another answers, and why.
   returned: success
   type: list
@@ -159,7 +159,7 @@ def main() -> None:
         module.fail_json(msg="users cannot be looked up: " + "; ".join(problems) + ". Nothing was changed")
     for warning in unreachable:
         module.warn(warning)
-    module.exit_json(changed=False, unreachable=unreachable)
+    module.exit_json(changed=False, down=unreachable)
 
 
 if __name__ == "__main__":

@@ -36,4 +36,4 @@ def test_a_server_of_another_ca_is_refused(play):
 def test_one_server_that_is_down_is_a_warning(play):
     done = play("molecule/ldap/backends.yml", "--check", uris=[GOOD, "ldaps://back13.lab.test:637"])
     assert done.returncode == 0, done.stdout
-    assert "back13.lab.test:637: cannot be reached" in done.stdout
+    assert "back13.lab.test:637: cannot be reached" in " ".join(done.stdout.split())  # warnings are wrapped
