@@ -23,13 +23,14 @@ def test_bad_input_is_refused(play, variables, said):
     assert "changed=0" in done.stdout and "changed=1" not in done.stdout
 
 
-def test_drift_is_shown_and_undone(host, play):
+@pytest.mark.parametrize("name", ["deb12b", "deb13a"])
+def test_drift_is_shown_and_undone(another, play, name):
+    host = another(name)
     change = (
         "dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\nreplace: olcAccess\nolcAccess: {0}to * by * read\n-\n"
         "replace: olcDbIndex\nolcDbIndex: objectClass eq\n"
     )
     host.check_output("printf %s %s | ldapmodify -Q -Y EXTERNAL -H ldapi:///", "%s", change)
-    name = host.backend.get_hostname()
     checked = play(PLAY, "--check", "--diff", f"--limit={name}")
     assert "to * by * read" in checked.stdout
     assert "changed=1 " in checked.stdout, checked.stdout
@@ -40,7 +41,7 @@ def test_drift_is_shown_and_undone(host, play):
     assert "changed=0 " in play(PLAY, f"--limit={name}").stdout
 
 
-def test_a_new_password_of_an_account_reaches_both(host, another, play):
+def test_a_new_password_of_an_account_reaches_both(another, play):
     try:
         done = play(PLAY, openldap_mail_password="another-password")
         assert done.returncode == 0, done.stdout

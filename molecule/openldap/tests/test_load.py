@@ -21,7 +21,7 @@ def users(host):
     return host.check_output(ASK + "'(objectClass=inetOrgPerson)' entryUUID")
 
 
-@pytest.mark.parametrize("pair", [("deb12a", "deb12b"), ("deb13a", "deb13b")])
+@pytest.mark.parametrize("pair", [("deb12a", "deb12b"), ("deb13a", "deb13b")], ids=["deb12", "deb13"])
 def test_load(another, play, pair):
     first, second = map(another, pair)
     make = "import sys; print(''.join(sys.argv[1].replace('NUMBER', str(n)) for n in range(int(sys.argv[2]))), end='')"
