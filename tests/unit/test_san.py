@@ -82,6 +82,7 @@ def test_a_lun_is_followed_once_all_paths_have_its_new_size():
     assert to_resize(grown, 1 << 30)
     assert not to_resize(grown, 2 << 30)
     assert not to_resize([grown[0], TWO], 1 << 30)
+    assert not to_resize([grown[0], TWO], 512 << 20)
 
 
 @pytest.mark.parametrize(("code", "words"), [(24, "name or password"), (8, "in time"), (99, "refuses: iscsiadm: odd")])
