@@ -50,7 +50,7 @@ def test_load(another, play, pair):
     finally:
         names = "".join(f"mail=user{number}@example.org,{BASE}\n" for number in range(COUNT))
         second.check_output("printf %s %s | ldapdelete -Q -Y EXTERNAL -H ldapi:///", "%s", names)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # 2000 removals, on a machine that may be busy
     while users(first):
         assert time.monotonic() < deadline, "what was deleted on the second is still on the first"
         time.sleep(0.5)

@@ -1,3 +1,4 @@
+import base64
 import time
 
 import pytest
@@ -206,8 +207,17 @@ def test_it_listens_where_it_shall(server, another):
 
 
 def test_no_password_is_to_be_found(server, user):
+    """Neither as it is nor in what LDIF has in base64."""
+    ask = "ldapsearch -Q -Y EXTERNAL -H ldapi:/// -LLL -o ldif-wrap=no -b %s '*' '+'"
+    held = "".join(server.host.check_output(ask, base) for base in ("cn=config", "dc=example,dc=org"))
+    encoded = [
+        base64.b64decode(line.partition(":: ")[2]).decode(errors="replace")
+        for line in held.split("\n")
+        if ":: " in line
+    ]
+    assert any("{ARGON2}" in value for value in encoded)
     for password in (MAIL[1], ADMIN[1]):
-        assert server.host.run("grep -rqa %s /etc/ldap /var/lib/ldap", password).rc == 1
+        assert not [value for value in (held, *encoded) if password in value]
     for account in (MAIL[0], ADMIN[0]):
         assert "userPassword:: e0FSR09OMn0k" in server.search(None, account, "userPassword").stdout  # {ARGON2}$
 
