@@ -126,7 +126,7 @@ class Target:
             return Export()
         acls = list(tpg.node_acls)
         return Export(
-            luns={lun.storage_object.name: serial_and_device(lun.storage_object) for lun in tpg.luns},
+            luns={lun.storage_object.name: device_and_serial(lun.storage_object) for lun in tpg.luns},
             portals={portal.ip_address.strip("[]") for portal in tpg.network_portals},
             initiators={
                 acl.node_wwn: {mapped.tpg_lun.storage_object.name for mapped in acl.mapped_luns} for acl in acls
@@ -172,14 +172,14 @@ class Target:
         rtslib.RTSRoot().save_to_file()
 
 
-def serial_and_device(store: Any) -> tuple[str, str]:
+def device_and_serial(store: Any) -> tuple[str, str]:
     """Device and unit serial of a backstore."""
     return store.udev_path, store.wwn
 
 
 def backstores() -> dict[str, tuple[str, str]]:
     """All backstores of this host."""
-    return {store.name: serial_and_device(store) for store in rtslib.RTSRoot().storage_objects}
+    return {store.name: device_and_serial(store) for store in rtslib.RTSRoot().storage_objects}
 
 
 def sessions(target: str) -> list[str]:
