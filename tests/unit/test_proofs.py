@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from tests import run
+from tests.proofs.__main__ import PROOFS
 from tests.proofs.cluster_network import running_since, twice
 from tests.proofs.gfs2 import read_check
 from tests.proofs.lab import QUEUE_DELAY, parse_synced
@@ -77,3 +79,11 @@ def test_a_block_that_gfs2_leaked_is_told_from_damage():
     assert read_check(printed.replace("Starting pass3", other))[1] == [other]
     sums = "The statfs file is wrong:"
     assert read_check(f"{sums}\nfsck.gfs2 complete\nended with 4")[1] == [sums]
+
+
+def test_scenarios_name_proofs_that_are_there() -> None:
+    named = {
+        name for scenario in run.scenario_names() for name in run.environment_of(scenario).get("PROOFS", "").split()
+    }
+    assert {"power_loss", "all_paths"} <= named <= set(PROOFS)
+    assert not set(PROOFS) & {"drbd", "file_systems", "gfs2", "lab", "nfs", "proof"}
