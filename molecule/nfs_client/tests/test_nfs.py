@@ -135,7 +135,9 @@ def export(another):
     change("cp /root/exports {file} && exportfs -r && exportfs -f")
     # The server lets go of files that it had open for a client when the client's lease ends, at the latest.
     gone = f"! mountpoint --quiet {place} || umount {place}"
-    host.check_output(f"for second in $(seq {3 * LEASE}); do {{ {gone}; }} && break; sleep 1; done; ! mountpoint --quiet {place}")
+    host.check_output(
+        f"for second in $(seq {3 * LEASE}); do {{ {gone}; }} && break; sleep 1; done; ! mountpoint --quiet {place}"
+    )
     change("chown 5000:5000 {place} && chmod 700 {place}")
 
 
