@@ -29,6 +29,12 @@ options:
     type: str
     choices: [present, absent, held]
     default: present
+  ldap_host:
+    description:
+      - Where routes are in LDAP, the host that the front end sends the user to, as C(doveadm auth lookup) tells.
+      - Not looked at for a user who has an override or is held.
+    type: str
+    default: ""
   path:
     description: The overrides file.
     type: path
@@ -97,6 +103,7 @@ def main() -> None:
             "backend": {"type": "str"},
             "backends": {"type": "dict", "required": True},
             "state": {"type": "str", "choices": ["present", "absent", "held"], "default": "present"},
+            "ldap_host": {"type": "str", "default": ""},
             "path": {"type": "path", "default": OVERRIDES},
             "group": {"type": "str", "default": "dovecot"},
         },
@@ -112,10 +119,11 @@ def main() -> None:
                 f"known are {', '.join(sorted(backends))}"
             )
         _, text, overrides = read_overrides(wanted["path"])
-        planned = plan(wanted["user"], wanted["state"], backends.get(wanted["backend"]), overrides)
+        named = wanted["ldap_host"]
+        planned = plan(wanted["user"], wanted["state"], backends.get(wanted["backend"]), overrides, named)
         result = {
-            "before": route_of(wanted["user"], backends, overrides),
-            "after": route_of(wanted["user"], backends, planned),
+            "before": route_of(wanted["user"], backends, overrides, named),
+            "after": route_of(wanted["user"], backends, planned, named),
         }
         changed = planned != overrides
         new_text = render_overrides(planned) if changed else text

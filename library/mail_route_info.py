@@ -16,6 +16,12 @@ options:
       - Backends by name, each with C(host), C(address) and C(shards).
       - Required to return the routes of O(users).
     type: dict
+  ldap_host:
+    description:
+      - Where routes are in LDAP, the host that the front end sends all of O(users) to, as C(doveadm auth lookup) tells.
+      - Not looked at for a user who has an override or is held.
+    type: str
+    default: ""
   path:
     description: The overrides file.
     type: path
@@ -63,6 +69,7 @@ def main() -> None:
         argument_spec={
             "users": {"type": "list", "elements": "str", "default": []},
             "backends": {"type": "dict"},
+            "ldap_host": {"type": "str", "default": ""},
             "path": {"type": "path", "default": OVERRIDES},
         },
         supports_check_mode=True,
@@ -72,7 +79,8 @@ def main() -> None:
             raise RouteError("users: their routes need backends as well")
         exists, _, overrides = read_overrides(module.params["path"])
         backends = parse_backends(module.params["backends"]) if module.params["users"] else {}
-        routes = {user: route_of(user, backends, overrides) for user in module.params["users"]}
+        named = module.params["ldap_host"]
+        routes = {user: route_of(user, backends, overrides, named) for user in module.params["users"]}
     except (RouteError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, exists=exists, overrides=overrides, routes=routes)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible.module_utils.inventory_ldap import check_ldap
 from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
@@ -14,6 +15,8 @@ STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
 FRONT_ENDS = ("proxy",)
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
 FENCING = ("ipmi", "sbd")
+DIRECTORIES = ("passwd_file", "ldap")
+ROUTES = ("shards", "ldap")
 LARGEST_POD = 16
 SHARDS = 256
 LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -113,6 +116,8 @@ class Check:
             ("mail_store", STORES),
             ("mail_front_end", FRONT_ENDS),
             ("mail_format", FORMATS),
+            ("mail_directory", DIRECTORIES),
+            ("mail_routes", ROUTES),
         ):
             if self.site.get(variable) not in choices:
                 self.report("site", variable, self.site.get(variable), f"one of {', '.join(choices)}")
@@ -191,16 +196,21 @@ class Check:
         if len(nodes) % 2 == 0 and not self.groups.get("quorum"):
             wanted = "a host in group quorum, outside the cluster: with an even number of votes halves can't decide"
             self.report("site", f"group {cluster}", f"{len(nodes)} nodes and no quorum host", wanted)
+        self.check_numbers("mail_node_id", cluster, nodes)
+
+    def check_numbers(self, variable: str, group: str, hosts: list[str], most: int | None = None) -> None:
+        """Check that each host of a group has a number of its own, from 1 on."""
         numbers: dict[int, str] = {}
-        for node in nodes:
-            number = self.hosts.get(node, {}).get("mail_node_id")
-            if not isinstance(number, int) or number < 1:
-                self.report(node, "mail_node_id", number, f"a number from 1 on, of its own in {cluster}")
+        for host in hosts:
+            number = self.hosts.get(host, {}).get(variable)
+            if not isinstance(number, int) or number < 1 or (most and number > most):
+                self.report(
+                    host, variable, number, f"a number from 1 {f'to {most}' if most else 'on'}, of its own in {group}"
+                )
             elif number in numbers:
-                wanted = f"a number of its own; {numbers[number]} of {cluster} has this one"
-                self.report(node, "mail_node_id", number, wanted)
+                self.report(host, variable, number, f"a number of its own; {numbers[number]} of {group} has this one")
             else:
-                numbers[number] = node
+                numbers[number] = host
 
     def check_front(self) -> None:
         """Check the front ends' service addresses."""
@@ -327,6 +337,7 @@ def check_site(
     check_drbd(check)
     check_nfs(check)
     check_san(check)
+    check_ldap(check)
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})

@@ -18,6 +18,9 @@ HELD = "held"
 # ignores it.
 KEPT = "held_from"
 BY_SHARD = "shard"
+# Where routes are in LDAP, the line also says which host that named.
+KEPT_HOME = "held_home"
+BY_LDAP = "ldap"
 
 
 class RouteError(Exception):
@@ -112,26 +115,32 @@ def check_user(user: str) -> str:
     return user.lower()
 
 
-def route_of(user: str, backends: dict[str, Backend], overrides: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Return where front ends send a user: backend, host, address, and whether a shard or an override says so.
+def route_of(
+    user: str, backends: dict[str, Backend], overrides: dict[str, dict[str, str]], ldap_host: str = ""
+) -> dict[str, Any]:
+    """Return where front ends send a user: backend, host, address, and whether a shard, LDAP or an override says so.
 
-    A held user has the backend ``held``; `home` is the backend that has the mail all the same.
+    A held user has the backend ``held``; `home` is the backend that has the mail all the same. Where routes are in
+    LDAP, `ldap_host` is the host that the front end would send the user to; of a held user, that was written down.
     """
     user = check_user(user)
     shard = shard_of(user)
     by_shard = next(backend for backend in backends.values() if shard in backend.shards)
-    by_host = {backend.host: backend.name for backend in backends.values()}
+    by_host = {backend.host: backend for backend in backends.values()}
     fields = overrides.get(user, {})
-    host = fields.get("host", by_shard.host)
+    ldap_host = fields.get(KEPT_HOME, "" if fields else ldap_host)
+    default = by_host.get(ldap_host) if ldap_host else by_shard
+    host = fields.get("host", ldap_host or by_shard.host)
     kept = fields.get(KEPT, BY_SHARD) if host == HELD_HOST else fields.get("host", BY_SHARD)
-    home = by_shard.name if kept == BY_SHARD else by_host.get(kept)
+    home = default if kept == BY_SHARD else by_host.get(kept)
+    by_default = BY_LDAP if ldap_host else BY_SHARD
     return {
-        "backend": HELD if host == HELD_HOST else home,
-        "home": home,
+        "backend": HELD if host == HELD_HOST else home and home.name,
+        "home": home and home.name,
         "host": host,
-        "address": fields.get("hostip", by_shard.address),
+        "address": fields.get("hostip", default and default.address),
         "shard": shard,
-        "by": BY_SHARD if kept == BY_SHARD else "override",
+        "by": by_default if kept == BY_SHARD else "override",
     }
 
 
@@ -140,8 +149,12 @@ def plan(
     state: str,
     backend: Backend | None,
     overrides: dict[str, dict[str, str]],
+    ldap_host: str = "",
 ) -> dict[str, dict[str, str]]:
-    """Return the overrides with this user's route as wanted; the same ones if it is so already."""
+    """Return the overrides with this user's route as wanted; the same ones if it is so already.
+
+    `ldap_host` is the host that LDAP names, where routes are there.
+    """
     user = check_user(user)
     wanted = dict(overrides)
     if state == "absent":
@@ -152,6 +165,8 @@ def plan(
             return wanted  # and it still says where from
         kept = wanted.get(user, {}).get("host", BY_SHARD)
         fields = {"host": HELD_HOST, "hostip": HELD_ADDRESS, KEPT: kept}
+        if kept == BY_SHARD and ldap_host:
+            fields[KEPT_HOME] = ldap_host
     else:
         assert backend is not None
         fields = {"host": backend.host, "hostip": backend.address}

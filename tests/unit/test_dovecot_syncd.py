@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import selectors
 import sqlite3
 import sys
 from pathlib import Path
@@ -314,7 +315,77 @@ class Site:
             self.peer.add(user, self.peer.clock())
 
 
+class Days(asyncio.SelectorEventLoop):
+    """A loop in which waiting takes no time: its clock jumps to when something is due."""
+
+    class Selector(selectors.DefaultSelector):
+        """Never waits."""
+
+        slept = 0.0
+
+        def select(self, timeout=None):
+            ready = super().select(0)
+            if not ready:
+                self.slept += timeout or 0
+            return ready
+
+    def __init__(self):
+        self.clocked = self.Selector()
+        super().__init__(self.clocked)
+
+    def time(self):
+        """Seconds; what is computed takes some, too."""
+        self.clocked.slept += 1e-7
+        return self.clocked.slept
+
+
 class TestPeer:
+    def test_a_peer_that_is_away_for_a_day(self):
+        day, users = 86400, [f"u{number}" for number in range(500)]
+        loop = Days()
+        site = Site(
+            **{name: getattr(syncd.Config, name) for name in ("min_interval", "probe_max", "retry_min", "workers")}
+        )
+        site.config.sweep_interval = site.peer.sweep.interval = 10 * day  # only the outage asks for one
+        site.all_users = [*users, "quiet"]
+        site.peer.clock = loop.time
+        site.peer.sweep.last = loop.time()
+        seen = {}
+
+        async def story():
+            running = asyncio.create_task(site.peer.run())
+            site.add("u0")
+            await asyncio.sleep(5)
+            site.alive = False
+            for minute in range(day // 60):  # each user changes every hour and more
+                site.add(*(user for number, user in enumerate(users) if number % 53 == minute % 53))
+                await asyncio.sleep(60)
+            seen.update(
+                tried=len(site.calls), probes=site.probes, queued=len(site.peer.queue), status=site.peer.status()
+            )
+            site.calls.clear()
+            site.alive, back = True, loop.time()
+            while len(site.peer.queue) or site.peer.sweep.active or site.peer.sweep.wanted:
+                await asyncio.sleep(1)
+                assert loop.time() < back + 600
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+        try:
+            loop.run_until_complete(story())
+        finally:
+            loop.close()
+        # While it is away, it is asked twice a minute and no user is tried; one entry for each user waits.
+        assert seen["tried"] <= 1 + site.config.workers
+        assert day / 60 < seen["probes"] < 4 * day / 60
+        assert seen["queued"] == len(users)
+        assert not seen["status"]["up"] and seen["status"]["lag_seconds"] > day - 3600
+        # When it is back, everybody is synced, and the sweep also finds who changed without a word.
+        assert set(site.calls) == set(site.all_users)
+        assert len(site.calls) <= 2 * len(site.all_users)
+        assert site.most <= site.config.workers
+        assert site.peer.status()["up"] and not site.peer.status()["lag_seconds"]
+
     def test_syncs_everybody_with_bounded_workers(self):
         site = Site(workers=3)
 

@@ -45,20 +45,20 @@ def test_table_is_long_enough() -> None:
     assert len(CASES["bad"]) >= 45
 
 
-STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours")
+SITES = ("ldap", "ldap_of_others", "drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours")
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_good_site_with_another_store_passes(store: str) -> None:
-    assert problems(mutated(CASES[store])) == []
+@pytest.mark.parametrize("kind", SITES)
+def test_good_site_of_another_kind_passes(kind: str) -> None:
+    assert problems(mutated(CASES[kind])) == []
 
 
 BAD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (good, case)
-    for table, good in (("bad", {}), *((f"bad_{store}", CASES[store]) for store in STORES))
+    for table, good in (("bad", {}), *((f"bad_{kind}", CASES[kind]) for kind in SITES))
     for case in CASES[table].values()
 ]
-NAMES = [name for table in ("bad", *(f"bad_{store}" for store in STORES)) for name in CASES[table]]
+NAMES = [name for table in ("bad", *(f"bad_{kind}" for kind in SITES)) for name in CASES[table]]
 
 
 @pytest.mark.parametrize(("good", "case"), BAD, ids=NAMES)

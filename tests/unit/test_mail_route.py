@@ -106,3 +106,23 @@ def test_file_is_replaced_whole(tmp_path):
 
 def test_missing_file_has_no_overrides(tmp_path):
     assert mr.read_overrides(str(tmp_path / "none")) == (False, "", {})
+
+
+def test_where_routes_are_in_ldap_a_held_user_s_line_says_what_that_named():
+    user = "u1@example.org"  # be2 by the shard
+    named = "be1.example.org"
+    found = mr.route_of(user, BACKENDS, {}, named)
+    assert (found["backend"], found["address"], found["by"]) == ("be1", "192.0.2.31", "ldap")
+    held = mr.parse_overrides(mr.render_overrides(mr.plan(user, "held", None, {}, named)))
+    # The front end has nothing but the override to tell then.
+    for told in ("", mr.HELD_HOST):
+        found = mr.route_of(user, BACKENDS, held, told)
+        assert (found["backend"], found["home"], found["by"]) == ("held", "be1", "ldap")
+    moved = mr.plan(user, "present", BACKENDS["be2"], held)
+    found = mr.route_of(user, BACKENDS, moved, "be2.example.org")
+    assert (found["home"], found["by"]) == ("be2", "override")
+
+
+def test_a_user_whom_ldap_sends_nowhere_is_at_home_nowhere():
+    found = mr.route_of("u1@example.org", BACKENDS, {}, "no-mailhost.is-no-backend.invalid")
+    assert found["home"] is None and found["backend"] is None
