@@ -85,3 +85,16 @@ def test_what_is_told(variables: dict[str, Any], expected: set[str]) -> None:
 def test_a_store_s_own_secret_is_told(store: str) -> None:
     secrets = {f"site: {name}" for name in SECRETS}
     assert told({}, store) == secrets - {"site: mail_replication_api_key"} | {"site: drbd_secret"}
+
+
+def test_secrets_of_ldap_are_told() -> None:
+    assert told({}, "dsync_ldap") == {
+        *(f"site: {name}" for name in SECRETS),
+        *("site: mail_ldap_password", "site: mail_ldap_admin_password"),
+    }
+
+
+def test_ldap_servers_that_nobody_asks_are_told() -> None:
+    """What is left out of the inventory has its default, which preflight knows."""
+    given = {**dict.fromkeys(SECRETS, "given"), "mail_directory": "passwd_file", "mail_routes": "shards"}
+    assert told(given | {"mail_ldap_admin_password": "given"}, "dsync_ldap") == {"site: mail_directory"}
