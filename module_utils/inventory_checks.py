@@ -227,7 +227,7 @@ class Check:
         if front_end != "haproxy":
             return
         if store in STORES and store not in SHARED_STORES and self.site.get("mail_front_end_allowed") != front_end:
-            wanted = f"proxy, which keeps a user on one node; or mail_front_end_allowed: {front_end}, if you know better"
+            wanted = f"proxy, which keeps a user on one node, or mail_front_end_allowed: {front_end} if you know better"
             self.report("site", "mail_front_end", f"{front_end} with the store {store}", wanted)
         if len(self.pods) > 1:
             found = f"{front_end} with the pods {', '.join(sorted(self.pods))}"
