@@ -89,12 +89,12 @@ def _one_node_for_a_client(
 ) -> None:
     """Check that this client's sessions through every front end are on one backend, whoever logged in.
 
-    The one backend rule is not looked at, as such a front end does not keep it: another client of a user may be elsewhere.
+    The one backend rule is not looked at, as such a front end does not keep it: a user's clients may be on two nodes.
     """
     counts = [_serving(user, nodes) for user in users]
     serving = {place: sum(count.get(place, 0) for count in counts) for count in counts for place in count}
     ok = len(serving) == 1 and all(sum(count.values()) >= len(addresses) > 0 for count in counts)
-    seen = ", ".join(f"{count} by {backend} on {node}" for (node, backend), count in serving.items()) or "none on any node"
+    seen = ", ".join(f"{count} by {name} on {node}" for (node, name), count in serving.items()) or "none on any node"
     row("-", "one node for a client", "-", ok, None, f"sessions through {len(addresses)} front addresses: {seen}")
 
 
