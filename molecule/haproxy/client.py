@@ -44,7 +44,7 @@ def _backend(connection):
     """Log in, and say which backend's mail is there."""
     session = _Imap(connection)
     session.login(USER, PASSWORD)
-    [mark] = session.list("", "on-*")[1]
+    [mark] = session.list('""', "on-*")[1]
     session.logout()
     return mark.split()[-1].decode().removeprefix("on-")
 

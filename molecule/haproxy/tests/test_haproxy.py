@@ -3,6 +3,7 @@
 import base64
 import imaplib
 import os
+import re
 import socket
 import ssl
 import time
@@ -35,7 +36,7 @@ def session(fronts):
 
     opened = Imap(fronts[0].address, timeout=20)
     opened.login("ann@example.org", PASSWORD)
-    [mark] = opened.list("", "on-*")[1]
+    [mark] = opened.list('""', "on-*")[1]
     yield opened, mark.split()[-1].decode().removeprefix("on-")
     opened.shutdown()
 
@@ -49,32 +50,39 @@ def test_a_client_is_on_one_backend_through_both_front_ends(fronts, places):
         assert places(front, 1993) == first
 
 
-@pytest.mark.parametrize("front", [0, 1])
-def test_backends_see_the_client_s_address(fronts, places, sources, speak, lines, front):
-    where = places(fronts[front])
-    for source, backend in where.items():
-        assert speak("pop3", fronts[front].address, 995, source).startswith("+OK")
-        assert f"Login: user=<ann@example.org>, method=PLAIN, rip={source}, lip={fronts[front].address}" in lines(
-            backend, BE
-        )
-        assert lines(backend, BE).count(f"rip={source}, ") >= 4  # login and end of both
+def logged_in(log, service, source, front):
+    """How many logins a log tells of, in the words of either release."""
+    words = rf"{service}-login: (Login|Logged in): user=<ann@example\.org>, .*rip={source}, lip={front.address}, "
+    return len(re.findall(words, log))
 
 
-@pytest.mark.parametrize("front", [0, 1])
-def test_sieve_by_starttls(mail_on, another, address, fronts, front, lines):
-    put = mail_on(another("client"), "sieve", fronts[front].address, "mail.lab.test", "ann@example.org", "keep;\\n")
+@pytest.mark.parametrize("number", [0, 1])
+def test_backends_see_the_client_s_address(fronts, places, speak, lines, number):
+    front = fronts[number]
+    where = places(front)
+    for source in where:
+        assert speak("pop3", front.address, 995, source).startswith("+OK")
+    for backend in BACKENDS.values():
+        log = lines(backend, BE)
+        for source in where:
+            count = 1 if where[source] == backend else 0
+            assert [logged_in(log, service, source, front) for service in ("imap", "pop3")] == [count, count]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_sieve_by_starttls(mail_on, another, address, fronts, number, lines):
+    front = fronts[number]
+    put = mail_on(another("client"), "sieve", front.address, "mail.lab.test", "ann@example.org", "keep;\\n")
     assert put == {"said": ["OK", "OK", "OK"], "plain_before_tls": False}
-    seen = "".join(lines(backend, BE) for backend in BACKENDS.values())
-    assert f"managesieve-login: Info: Login: user=<ann@example.org>, method=PLAIN, rip={address('client')}" in seen or (
-        f"managesieve-login: Login: user=<ann@example.org>, method=PLAIN, rip={address('client')}" in seen
-    )
+    seen = [logged_in(lines(backend, BE), "managesieve", address("client"), front) for backend in BACKENDS.values()]
+    assert sum(seen) == 1
 
 
-@pytest.mark.parametrize("front", [0, 1])
-def test_smtp_and_http(fronts, sources, speak, lines, front):
-    assert speak("smtp", fronts[front].address, 25, sources[0]) == [250, 221]
+@pytest.mark.parametrize("number", [0, 1])
+def test_smtp_and_http(fronts, sources, speak, lines, number):
+    assert speak("smtp", fronts[number].address, 25, sources[0]) == [250, 221]
     assert sum(f"[{sources[0]}]" in lines(backend, "postfix@-") for backend in BACKENDS.values()) == 1
-    told = speak("https", fronts[front].address, 443, sources[0])
+    told = speak("https", fronts[number].address, 443, sources[0])
     assert (told["client"], told["scheme"]) == (sources[0], "https")
     assert told["host"] in BACKENDS.values()
 
