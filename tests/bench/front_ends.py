@@ -1,13 +1,13 @@
 """Measure what a front end costs: logins, fetches and appends a second, as a ratio to going straight to the backend.
 
     python3 -m tests.bench.front_ends --lab NAME --client HOST --user USER --password-file FILE --name mail.example.org
-        [--clients 4] [--rounds 5] [--seconds 5] [--size 10000] [--json FILE]
+        [--clients 4] [--rounds 15] [--seconds 1] [--size 10000] [--json FILE]
         straight=192.0.2.31:993 haproxy=192.0.2.21:993 [MORE=ADDRESS:PORT ...]
 
 Clients are processes of one host of a lab, on the same cores as everything else of it, and verify certificates by the
 name. The first way is what the others are compared with, and all have to lead to one backend: drain the others, or a
-ratio is that of two backends. Ways are measured in turns, all of them in each round, so that they share what else the
-machine does.
+ratio is that of two backends. Ways are measured in short turns, all of them in each round, so that they share what else
+the machine does; a ratio is the median of the rounds' ratios, with the middle half of them beside it.
 
 A login is a TCP connection, TLS, LOGIN and LOGOUT. A fetch is that of a mail of --size bytes, an append the same, both
 in sessions that stay open, in mailboxes of their own, which are removed.
@@ -99,14 +99,14 @@ def run(lab: str, host: str, way: dict[str, Any], act: str) -> str:
 def table(figures: dict[str, dict[str, list[float]]]) -> str:
     """Set out the figures: {WAY: {ACT: [RATE OF EACH ROUND]}}; ratios are to the first way."""
     first = next(iter(figures.values()))
-    lines = [f"{'way':<16}" + "".join(f"{f'{act}/s':>12}{'ratio':>7}{'of rounds':>13}" for act in ACTS)]
+    lines = [f"{'way':<16}" + "".join(f"{f'{act}/s':>12}{'ratio':>7}{'middle half':>14}" for act in ACTS)]
     for way, acts in figures.items():
         line = f"{way:<16}"
         for act in ACTS:
             rates, base = acts[act], first[act]
             ratios = [rate / other for rate, other in zip(rates, base, strict=True)]
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            line += f"{statistics.mean(rates):12.1f}{sum(rates) / sum(base):7.2f}{spread:>13}"
+            low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+            line += f"{statistics.median(rates):12.1f}{middle:7.2f}{f'{low:.2f} to {high:.2f}':>14}"
         lines.append(line)
     return "\n".join(lines)
 
@@ -122,8 +122,8 @@ def main() -> int:
     parser.add_argument("--name", required=True, help="on the certificate of every way")
     parser.add_argument("--ca", default="/etc/ssl/dovecluster/ca.pem", help="on the client")
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5, help="for each act, way and round")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=1, help="for each act, way and round")
     parser.add_argument("--size", type=int, default=10_000, help="bytes of a mail")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
