@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import contextlib
+import functools
 import json
 import os
 import re
@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,25 +67,18 @@ def main() -> int:
     deadline = started + 60 * arguments.minutes if arguments.minutes else float("inf")
     # The shortest first: where time is short, as many as possible.
     scenarios = sorted((part for part in parts if part.scenario), key=lambda part: part.expected_seconds)
-    alone = [part for part in scenarios if part.own_kernels and is_architecture(part)]  # their proofs have time limits
-    side_by_side(deadline, [part for part in scenarios if part not in alone])
+    # Kernels of their own stand still now and then beside others on a busy machine, and their hosts are fenced for it.
+    alone = [part for part in scenarios if part.own_kernels]
+    side_by_side(deadline, [part for part in scenarios if not part.own_kernels])
     for part in alone:
         in_time(deadline, part)
     return summary(parts, time.monotonic() - started)
 
 
 def side_by_side(deadline: float, parts: Sequence[Part]) -> None:
-    """Run scenarios two at a time, but never two whose hosts have kernels of their own: those are slow enough alone."""
-    own, shared = (deque(part for part in parts if part.own_kernels == kind) for kind in (True, False))
-
-    def lane(queues: Sequence[deque[Part]]) -> None:
-        for queue in queues:
-            with contextlib.suppress(IndexError):  # the other lane has taken the last one
-                while True:
-                    in_time(deadline, queue.popleft())
-
+    """Run scenarios two at a time, where cores and memory allow."""
     with concurrent.futures.ThreadPoolExecutor(slots()) as pool:
-        list(pool.map(lane, [(own, shared), (shared,)]))
+        list(pool.map(functools.partial(in_time, deadline), parts))
 
 
 def parse() -> argparse.Namespace:

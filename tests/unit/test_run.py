@@ -58,45 +58,44 @@ def test_scenarios_know_whether_their_hosts_have_own_kernels(monkeypatch):
     assert run.has_own_kernels("drbd_role")
 
 
-def test_scenarios_run_two_at_a_time_but_one_with_own_kernels(monkeypatch):
-    running, most = [], {True: 0, False: 0}
+def test_scenarios_run_two_at_a_time_but_those_with_own_kernels_alone(monkeypatch):
+    running, beside = [], {}
     both = threading.Event()
 
     def execute(part):
-        running.append(part.own_kernels)
-        most[True] = max(most[True], running.count(True))
-        most[False] = max(most[False], len(running))
+        running.append(part.name)
         if len(running) == 2:
             both.set()
-        both.wait(5)
-        running.remove(part.own_kernels)
+        if part.scenario and not part.own_kernels:
+            both.wait(5)
+        beside[part.name] = len(running)
+        running.remove(part.name)
 
+    parts = [part(str(number), own_kernels=number % 2 == 0) for number in range(6)]
     monkeypatch.setattr(run, "execute", execute)
     monkeypatch.setattr(run, "slots", lambda: 2)
-    parts = [run.Part(str(number), [], scenario=True, own_kernels=number % 2 == 0) for number in range(6)]
-    run.side_by_side(float("inf"), parts)
-    assert most == {True: 1, False: 2}
-
-
-def test_one_slot_runs_everything(executed, monkeypatch):
-    monkeypatch.setattr(run, "slots", lambda: 1)
-    run.side_by_side(float("inf"), [part("role a"), part("role b"), run.Part("lab", [], own_kernels=True)])
-    assert sorted(executed) == ["lab", "role a", "role b"]
-
-
-def test_the_shortest_run_first_and_architectures_with_own_kernels_last(executed, monkeypatch):
-    parts = [
-        part("architecture a Debian 12", 1, own_kernels=True),
-        part("role b", 6, own_kernels=True),
-        part("role c", 3, own_kernels=True),
-        run.Part("unit", []),
-        part("role d", 90),
-    ]
     monkeypatch.setattr(run, "choose", lambda arguments: parts)
     monkeypatch.setattr(run, "summary", lambda parts, seconds: 0)
     monkeypatch.setattr("sys.argv", ["run"])
     assert run.main() == 0
-    assert executed == ["unit", "role c", "role b", "architecture a Debian 12"]
+    assert max(beside[name] for name in ("1", "3", "5")) == 2
+    assert [beside[name] for name in ("0", "2", "4")] == [1, 1, 1]
+
+
+def test_the_shortest_run_first_and_those_with_own_kernels_last(executed, monkeypatch):
+    parts = [
+        part("architecture a Debian 12", 9, own_kernels=True),
+        part("role b", 6, own_kernels=True),
+        part("role c", 3, own_kernels=True),
+        run.Part("unit", []),
+        part("role d", 8),
+    ]
+    monkeypatch.setattr(run, "slots", lambda: 1)
+    monkeypatch.setattr(run, "choose", lambda arguments: parts)
+    monkeypatch.setattr(run, "summary", lambda parts, seconds: 0)
+    monkeypatch.setattr("sys.argv", ["run"])
+    assert run.main() == 0
+    assert executed == ["unit", "role d", "role c", "role b", "architecture a Debian 12"]
 
 
 @pytest.mark.parametrize(
