@@ -12,7 +12,11 @@ from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_s
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
-FRONT_ENDS = ("proxy",)
+FRONT_ENDS = ("proxy", "haproxy")
+# What HAProxy does with TLS.
+FRONT_END_TLS = ("passthrough", "terminate")
+# Stores on which nodes may serve one user at a time.
+SHARED_STORES = ("drbd_gfs2", "san_gfs2")
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
 FENCING = ("ipmi", "sbd")
 DIRECTORIES = ("passwd_file", "ldap")
@@ -115,6 +119,7 @@ class Check:
         for variable, choices in (
             ("mail_store", STORES),
             ("mail_front_end", FRONT_ENDS),
+            ("mail_front_end_tls", FRONT_END_TLS),
             ("mail_format", FORMATS),
             ("mail_directory", DIRECTORIES),
             ("mail_routes", ROUTES),
@@ -226,6 +231,18 @@ class Check:
         for address in addresses:
             self.address("site", "mail_front_addresses", address, "clients", "a front end's service address")
 
+    def check_spread(self) -> None:
+        """Check that clients may be spread over backends without regard to the user."""
+        front_end, store = self.site.get("mail_front_end"), self.site.get("mail_store")
+        if front_end != "haproxy":
+            return
+        if store in STORES and store not in SHARED_STORES and self.site.get("mail_front_end_allowed") != front_end:
+            wanted = f"proxy, which keeps a user on one node, or mail_front_end_allowed: {front_end} if you know better"
+            self.report("site", "mail_front_end", f"{front_end} with the store {store}", wanted)
+        if len(self.pods) > 1:
+            found = f"{front_end} with the pods {', '.join(sorted(self.pods))}"
+            self.report("site", "mail_front_end", found, "proxy: a client's address does not tell the user's pod")
+
     def check_backends(self) -> None:
         """Check each backend's pod, node, address and shards."""
         if not self.backends:
@@ -333,6 +350,7 @@ def check_site(
     check.check_networks()
     check.check_groups()
     check.check_front()
+    check.check_spread()
     check.check_backends()
     check_drbd(check)
     check_nfs(check)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,11 +26,12 @@ def report(
     nodes: Mapping[str, Mapping[str, Any]],
     replicated: bool = False,
     delivery_addresses: Sequence[str] = (),
+    route: str = "user",
 ) -> dict[str, Any]:
     """Build the rows from what is wanted, so that what was never tried is a row that fails.
 
     backends: {be1: {user, nodes}}; probes: result of mail_probe for each backend; nodes: result of
-    mail_node_info for each node.
+    mail_node_info for each node; route: whether the user or the client decides which node serves a session.
     """
     rows: list[dict[str, Any]] = []
     delivery_addresses = delivery_addresses or addresses
@@ -55,30 +57,55 @@ def report(
             for address in sorted(set(through) - {entry["address"] for entry in tried}):
                 why = "not tried" if done else str(probe.get("msg", "the probe gave no answer"))
                 row(backend, STEP_NAMES[step], address, False, None, why)
-        _one_node(row, backend, values, addresses, nodes)
+        running = [node for node, answer in nodes.items() if backend in answer.get("running", [])]
+        row(backend, "runs on one node", "-", len(running) == 1, None, ", ".join(running) or "it runs nowhere")
+        if route == "user":
+            _one_backend(row, backend, values["user"], running, addresses, nodes)
         if replicated:
             _replication(row, backend, values, nodes)
+    if route == "client":
+        _one_node_for_a_client(row, [values["user"] for values in backends.values()], addresses, nodes)
     failed = sum(not entry["ok"] for entry in rows)
     return {"rows": rows, "failed": failed, "passed": len(rows) - failed, "text": table(rows)}
 
 
-def _one_node(
-    row: Any, backend: str, values: Mapping[str, Any], addresses: Sequence[str], nodes: Mapping[str, Mapping[str, Any]]
+def _one_backend(
+    row: Any,
+    backend: str,
+    user: str,
+    running: Sequence[str],
+    addresses: Sequence[str],
+    nodes: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Check that one node runs the backend, and that the sessions through every front end are there."""
-    running = [node for node, answer in nodes.items() if backend in answer.get("running", [])]
-    row(backend, "runs on one node", "-", len(running) == 1, None, ", ".join(running) or "it runs nowhere")
-    counts = {
-        node: sum(
-            session["user"] == values["user"] and session["service"] == "imap" and session["backend"] == backend
-            for session in answer.get("sessions", [])
-        )
-        for node, answer in nodes.items()
-    }
-    serving = {node: count for node, count in counts.items() if count}
+    """Check that the user's sessions through every front end are on the node that runs the backend."""
+    serving = {node: count for (node, name), count in _serving(user, nodes).items() if name == backend}
     ok = len(serving) == 1 and list(serving) == running and sum(serving.values()) >= len(addresses) > 0
     seen = ", ".join(f"{count} on {node}" for node, count in serving.items()) or "none on any node"
     row(backend, "one backend rule", "-", ok, None, f"sessions through {len(addresses)} front addresses: {seen}")
+
+
+def _one_node_for_a_client(
+    row: Any, users: Sequence[str], addresses: Sequence[str], nodes: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Check that this client's sessions through every front end are on one backend, whoever logged in.
+
+    The one backend rule is not looked at, as such a front end does not keep it: a user's clients may be on two nodes.
+    """
+    counts = [_serving(user, nodes) for user in users]
+    serving = {place: sum(count.get(place, 0) for count in counts) for count in counts for place in count}
+    ok = len(serving) == 1 and all(sum(count.values()) >= len(addresses) > 0 for count in counts)
+    seen = ", ".join(f"{count} by {name} on {node}" for (node, name), count in serving.items()) or "none on any node"
+    row("-", "one node for a client", "-", ok, None, f"sessions through {len(addresses)} front addresses: {seen}")
+
+
+def _serving(user: str, nodes: Mapping[str, Mapping[str, Any]]) -> Counter[tuple[str, str]]:
+    """Count a user's IMAP sessions by node and backend."""
+    return Counter(
+        (node, session["backend"])
+        for node, answer in nodes.items()
+        for session in answer.get("sessions", [])
+        if session["user"] == user and session["service"] == "imap"
+    )
 
 
 def _replication(row: Any, backend: str, values: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> None:

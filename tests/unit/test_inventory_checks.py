@@ -45,7 +45,8 @@ def test_table_is_long_enough() -> None:
     assert len(CASES["bad"]) >= 45
 
 
-SITES = ("ldap", "ldap_of_others", "drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours")
+STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours", "haproxy")
+SITES = ("ldap", "ldap_of_others", *STORES)
 
 
 @pytest.mark.parametrize("kind", SITES)
@@ -70,6 +71,16 @@ def test_bad_site(good: dict[str, Any], case: dict[str, Any]) -> None:
             row["where"] == where and row["variable"] == variable and text in f"{row['found']} {row['wanted']}"
             for row in found
         ), f"{where} {variable} {text}: {found}"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_haproxy_is_for_stores_on_which_all_nodes_may_write(store: str) -> None:
+    """Unless the operator names it."""
+    haproxy = CASES[store] | {"site.mail_front_end": "haproxy"}
+    found = [row["found"] for row in problems(mutated(haproxy))]
+    name = haproxy["site.mail_store"]
+    assert found == ([] if name.endswith("_gfs2") else [f"haproxy with the store {name}"])
+    assert problems(mutated(haproxy | {"site.mail_front_end_allowed": "haproxy"})) == []
 
 
 def test_seventeen_nodes() -> None:

@@ -163,6 +163,30 @@ def test_a_session_that_no_node_has_fails() -> None:
     assert failed({"be1": probe()}, answers) == ["one backend rule"]
 
 
+def test_where_the_client_decides_all_its_sessions_are_on_one_node() -> None:
+    """Of whichever users, and on whichever node: be2's user is served by be1."""
+    wanted = WANTED | {"be2": {"user": "v", "nodes": ["mail1", "mail2"]}}
+    probes = {"be1": probe(), "be2": probe()}
+
+    def failed_for_clients(sessions: dict[str, list[tuple[str, str]]]) -> list[str]:
+        answers = {
+            node: {
+                "running": [{"mail1": "be1", "mail2": "be2"}[node]],
+                "sessions": [{"user": user, "backend": backend, "service": "imap"} for user, backend in there],
+            }
+            for node, there in sessions.items()
+        }
+        rows = report(wanted, ADDRESSES, STEPS, probes, answers, route="client")["rows"]
+        assert "one backend rule" not in [row["what"] for row in rows]
+        return [row["what"] for row in rows if not row["ok"]]
+
+    every = [("u", "be1"), ("u", "be1"), ("v", "be1"), ("v", "be1")]
+    assert failed_for_clients({"mail1": every, "mail2": []}) == []
+    assert failed_for_clients({"mail1": every[:3], "mail2": []}) == ["one node for a client"]
+    assert failed_for_clients({"mail1": every, "mail2": [("v", "be2")]}) == ["one node for a client"]
+    assert failed_for_clients({"mail1": [], "mail2": []}) == ["one node for a client"]
+
+
 def test_mail_that_never_reached_the_replica_fails() -> None:
     answers = nodes()
     answers["mail2"]["replicated"][0] = {"user": "u", "id": "<1>", "lag_ms": None}

@@ -1,0 +1,112 @@
+"""What the tests of HAProxy share."""
+
+import csv
+import functools
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+SOURCE = (Path(__file__).parents[1] / "client.py").read_text()
+ASK = (
+    "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
+    "s.sendall(sys.argv[1].encode()+b'\\n'); print(b''.join(iter(lambda: s.recv(65536), b'')).decode())"
+)
+BACKENDS = {"be1": "back12", "be2": "back13"}
+
+
+class Front:
+    """A front end."""
+
+    def __init__(self, host):
+        self.host = host
+        # Service addresses come after the host's own.
+        self.address = host.ansible.get_variables()["mail_client_address"]
+
+    def ask(self, command):
+        """What HAProxy answers on its socket."""
+        return self.host.check_output("python3 -c %s %s", ASK, command)
+
+    def states(self):
+        """The status of each service's backends: {imaps: {be1: UP}}."""
+        states = {}
+        for row in csv.DictReader(io.StringIO(self.ask("show stat").lstrip("# ").strip())):
+            if row["svname"] in BACKENDS:
+                states.setdefault(row["pxname"], {})[row["svname"]] = row["status"]
+        return states
+
+    def status(self, service):
+        """That of one service."""
+        return self.states()[service]
+
+    def table(self, name="mail"):
+        """Which client is on which backend."""
+        words = [line.split() for line in self.ask(f"show table {name}_clients").splitlines() if "server_key=" in line]
+        rows = [dict(word.split("=", 1) for word in line if "=" in word) for line in words]
+        return {row["key"].removeprefix("::ffff:"): row["server_key"] for row in rows}
+
+    def all_up(self):
+        """Whether the check of every backend passes."""
+        checked = {name: backends for name, backends in self.states().items() if not name.endswith("_unchecked")}
+        return len(checked) == 6 and all(set(backends.values()) == {"UP"} for backends in checked.values())
+
+
+@pytest.fixture
+def fronts(another):
+    """Give both front ends."""
+    return [Front(another(name)) for name in ("front12", "front13")]
+
+
+@pytest.fixture
+def address(another):
+    """Return a function that gives a host's own address."""
+    return lambda name: another(name).ansible.get_variables()["mail_client_address"]
+
+
+@pytest.fixture
+def sources(address):
+    """Addresses of clients."""
+    return [f"{address('client').rpartition('.')[0]}.{number}" for number in range(201, 209)]
+
+
+@pytest.fixture
+def speak(another):
+    """Return a function that speaks from a host: speak(NAME, ARGUMENT..., host="client")."""
+
+    def speak(*arguments, host="client"):
+        command = "python3 -c %s " + "%s " * len(arguments)
+        return json.loads(another(host).check_output(command, SOURCE, *map(str, arguments)))
+
+    return speak
+
+
+@pytest.fixture
+def places(speak, sources):
+    """Return a function that says which backend each client gets through a front end."""
+    return lambda front, port=993: speak("imap", front.address, port, *sources)
+
+
+@pytest.fixture
+def settings(play):
+    """Return a function that changes front ends by the role; afterwards they are as before."""
+    run = functools.partial(play, "molecule/haproxy/converge.yml", "--tags=haproxy")
+    changed = []
+
+    def change(*arguments, **values):
+        if "--check" not in arguments:
+            changed.append(values)
+        return run(*arguments, **values)
+
+    yield change
+    if changed:
+        done = run()
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def lines(another):
+    """Return a function that gives a unit's log since the test began."""
+    begin = time.time()
+    return lambda name, unit: another(name).check_output(f"journalctl -o cat --since @{begin:.6f} -u {unit}")
