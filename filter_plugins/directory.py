@@ -6,7 +6,13 @@ import base64
 import hashlib
 import hmac
 import re
+import sys
+from pathlib import Path
 from typing import Any
+
+# On the controller Ansible offers the project's module_utils to modules alone.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from module_utils.password_hash import slapd_hash
 
 SCHEME = re.compile(r"^\{([A-Za-z0-9_.-]+)\}.")
 # Schemes that can be reversed, or that Dovecot would have to be told to accept.
@@ -98,6 +104,19 @@ def directory_problems(users: list[Any], domains: list[str], reserved: list[str]
     return problems
 
 
+def openldap_problems(users: list[Any]) -> list[str]:
+    """Say which users' passwords our own LDAP servers could not check; no password is quoted."""
+    problems = []
+    for number, user in enumerate(users, 1):
+        try:
+            slapd_hash(str(user["password"]))
+        except (KeyError, TypeError):
+            pass  # directory_problems says it
+        except ValueError as error:
+            problems.append(f"user {number} ({user.get('name')}): {error}")
+    return problems
+
+
 def directory_probe(name: str, password: str) -> dict[str, Any]:
     """Return a probe's account with its generated password hashed.
 
@@ -129,6 +148,7 @@ class FilterModule:
         return {
             "directory_users": directory_users,
             "directory_problems": directory_problems,
+            "openldap_problems": openldap_problems,
             "directory_probe": directory_probe,
             "directory_passwd_file": directory_passwd_file,
         }

@@ -8,19 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils.mail_route import Backend, shard_of
+from ansible.module_utils.password_hash import slapd_hash
 
 AT_A_TIME = 200  # users that one search asks for
-SCHEME = re.compile(r"^\{([A-Za-z0-9-]+)\}(.+)$")
-# Dovecot's names of schemes, and slapd's. What crypt(3) knows is told by the hash itself.
-SCHEMES = {
-    "ARGON2ID": "ARGON2",
-    "ARGON2I": "ARGON2",
-    "BLF-CRYPT": "CRYPT",
-    "CRYPT": "CRYPT",
-    "SHA256-CRYPT": "CRYPT",
-    "SHA512-CRYPT": "CRYPT",
-    "SSHA": "SSHA",
-}
 
 
 class UserError(Exception):
@@ -28,14 +18,11 @@ class UserError(Exception):
 
 
 def stored(name: str, password: str) -> str:
-    """Return a password's hash as slapd takes it."""
-    found = SCHEME.match(password)
-    scheme = SCHEMES.get(found[1].upper()) if found else None
-    if not found or not scheme:
-        shown = f"{{{found[1]}}}" if found else "no {SCHEME}"
-        wanted = ", ".join(sorted(SCHEMES))
-        raise UserError(f"user {name}: the hash of the password has {shown}; slapd can check {wanted}")
-    return f"{{{scheme}}}{found[2]}"
+    """Return a password's hash as slapd takes it; raises UserError where it cannot check it."""
+    try:
+        return slapd_hash(password)
+    except ValueError as error:
+        raise UserError(f"user {name}: {error}") from error
 
 
 def entry(user: Mapping[str, Any], base: str, backends: Mapping[str, Backend]) -> str:

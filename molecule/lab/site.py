@@ -61,7 +61,9 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
     connection = {
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(directory / "id_ed25519"),
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={directory}/known_hosts -o IdentitiesOnly=yes",
+        # A host that lost its power closes no connection: who waits for its answer has to notice.
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={directory}/known_hosts -o IdentitiesOnly=yes"
+        " -o ServerAliveInterval=15 -o ServerAliveCountMax=4",
     }
     hosts: dict[str, dict[str, Any]] = {}
     groups: dict[str, dict[str, Any]] = {}

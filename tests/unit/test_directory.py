@@ -83,6 +83,13 @@ def test_good_users_pass() -> None:
     assert directory.directory_problems([GOOD], ["EXAMPLE.org"], ["probe@example.org"]) == []
 
 
+def test_hashes_that_our_ldap_servers_cannot_check_are_said_and_not_shown() -> None:
+    known = {"name": "al@example.org", "password": "{ARGON2ID}$argon2id$v=19$x"}
+    problems = directory.openldap_problems([known, GOOD, {"name": "no@password"}, "no user"])
+    assert len(problems) == 1 and problems[0].startswith("user 2 (Ann@Example.org): ")
+    assert "{SSHA512}" in problems[0] and "abc=" not in problems[0]
+
+
 def test_hash_is_stable_and_salted_by_name() -> None:
     assert directory.directory_probe("a", "pw") == directory.directory_probe("a", "pw")
     assert directory.directory_probe("a", "pw") != directory.directory_probe("b", "pw")
