@@ -3,18 +3,15 @@
 import csv
 import functools
 import io
-import json
-import time
-from pathlib import Path
 
 import pytest
+from shared.front_door import BACKENDS, address, lines, sources, speak
 
-SOURCE = (Path(__file__).parents[1] / "client.py").read_text()
+__all__ = ["BACKENDS", "address", "lines", "sources", "speak"]  # fixtures among them
 ASK = (
     "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
     "s.sendall(sys.argv[1].encode()+b'\\n'); print(b''.join(iter(lambda: s.recv(65536), b'')).decode())"
 )
-BACKENDS = {"be1": "back12", "be2": "back13"}
 
 
 class Front:
@@ -60,29 +57,6 @@ def fronts(another):
 
 
 @pytest.fixture
-def address(another):
-    """Return a function that gives a host's own address."""
-    return lambda name: another(name).ansible.get_variables()["mail_client_address"]
-
-
-@pytest.fixture
-def sources(address):
-    """Addresses of clients."""
-    return [f"{address('client').rpartition('.')[0]}.{number}" for number in range(201, 209)]
-
-
-@pytest.fixture
-def speak(another):
-    """Return a function that speaks from a host: speak(NAME, ARGUMENT..., host="client")."""
-
-    def speak(*arguments, host="client"):
-        command = "python3 -c %s " + "%s " * len(arguments)
-        return json.loads(another(host).check_output(command, SOURCE, *map(str, arguments)))
-
-    return speak
-
-
-@pytest.fixture
 def places(speak, sources):
     """Return a function that says which backend each client gets through a front end."""
     return lambda front, port=993: speak("imap", front.address, port, *sources)
@@ -103,10 +77,3 @@ def settings(play):
     if changed:
         done = run()
         assert done.returncode == 0, done.stdout
-
-
-@pytest.fixture
-def lines(another):
-    """Return a function that gives a unit's log since the test began."""
-    begin = time.time()
-    return lambda name, unit: another(name).check_output(f"journalctl -o cat --since @{begin:.6f} -u {unit}")

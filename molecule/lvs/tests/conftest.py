@@ -1,0 +1,93 @@
+"""What the tests of LVS share."""
+
+import functools
+import itertools
+
+import pytest
+from shared.front_door import BACKENDS, address, lines, sources, speak
+from shared.pods import until
+
+__all__ = ["BACKENDS", "address", "lines", "sources", "speak"]  # fixtures among them
+PORTS = {"imaps": 993, "pop3s": 995, "sieve": 4190}
+
+
+class Front:
+    """A front end."""
+
+    def __init__(self, name, host):
+        self.name, self.host = name, host
+        self.own = host.ansible.get_variables()["mail_client_address"]
+
+    def weights(self, address, port=993):
+        """The backends of a service by their addresses, with weights: {192.0.2.11: 1}."""
+        words = [line.split() for line in self.host.check_output("ipvsadm -L -n -t %s:%s", address, port).splitlines()]
+        return {word[1].rpartition(":")[0]: int(word[3]) for word in words if word[0] == "->" and word[1][0].isdigit()}
+
+    def connections(self):
+        """Connections that the kernel knows, (client, backend), its own and those it was told of."""
+        words = [line.split() for line in self.host.check_output("ipvsadm -L -n -c").splitlines()]
+        return {(word[3], word[5]) for word in words if word[0] == "TCP" and word[2] == "ESTABLISHED"}
+
+    def service_addresses(self):
+        """Those it has."""
+        lines = self.host.check_output("ip -4 -o address show dev eth0").splitlines()
+        found = [line.split()[3].split("/")[0] for line in lines]
+        return [address for address in found if address != self.own]
+
+
+@pytest.fixture
+def fronts(another):
+    """Give both front ends."""
+    return [Front(name, another(name)) for name in ("front12", "front13")]
+
+
+@pytest.fixture
+def service(fronts):
+    """Service addresses, the first front end's first."""
+    network = fronts[0].own.rpartition(".")[0]
+    return [f"{network}.101", f"{network}.102"]
+
+
+@pytest.fixture
+def where(address):
+    """Backends' hosts by their addresses."""
+    return {address(name): name for name in BACKENDS.values()}
+
+
+@pytest.fixture
+def all_is_well(fronts, service, where):
+    """Return a function that waits until each front end has its address and all backends."""
+
+    def wait(*addresses):
+        wanted = addresses or service
+        until(lambda: sorted(has for front in fronts for has in front.service_addresses()) == sorted(wanted), 90)
+        for front in fronts:
+            for at, port in itertools.product(wanted, PORTS.values()):
+                until(lambda f=front, a=at, p=port: f.weights(a, p) == dict.fromkeys(where, 1), 60)
+
+    return wait
+
+
+@pytest.fixture
+def places(speak, sources):
+    """Return a function that says which backend each client gets at an address."""
+    return lambda address, port=993: speak("imap", address, port, *sources)
+
+
+@pytest.fixture
+def settings(play):
+    """Return a function that changes front ends by the role; afterwards they are as before."""
+    run = functools.partial(play, "molecule/lvs/converge.yml")
+    changed = []
+
+    def change(*arguments, **values):
+        if "--check" not in arguments:
+            changed.append(values)
+        done = run(*arguments, **values)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    yield change
+    if changed:
+        done = run()
+        assert done.returncode == 0, done.stdout
