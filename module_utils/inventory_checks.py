@@ -12,9 +12,13 @@ from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_s
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
-FRONT_ENDS = ("proxy", "haproxy")
+FRONT_ENDS = ("proxy", "haproxy", "lvs")
+# Those that spread clients over backends without regard to the user.
+SPREADING = ("haproxy", "lvs")
 # What HAProxy does with TLS.
 FRONT_END_TLS = ("passthrough", "terminate")
+# How packets reach a backend with LVS.
+FORWARDING = ("direct", "nat")
 # Stores on which nodes may serve one user at a time.
 SHARED_STORES = ("drbd_gfs2", "san_gfs2")
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
@@ -120,6 +124,7 @@ class Check:
             ("mail_store", STORES),
             ("mail_front_end", FRONT_ENDS),
             ("mail_front_end_tls", FRONT_END_TLS),
+            ("mail_front_end_forwarding", FORWARDING),
             ("mail_format", FORMATS),
             ("mail_directory", DIRECTORIES),
             ("mail_routes", ROUTES),
@@ -234,7 +239,7 @@ class Check:
     def check_spread(self) -> None:
         """Check that clients may be spread over backends without regard to the user."""
         front_end, store = self.site.get("mail_front_end"), self.site.get("mail_store")
-        if front_end != "haproxy":
+        if front_end not in SPREADING:
             return
         if store in STORES and store not in SHARED_STORES and self.site.get("mail_front_end_allowed") != front_end:
             wanted = f"proxy, which keeps a user on one node, or mail_front_end_allowed: {front_end} if you know better"
@@ -242,6 +247,11 @@ class Check:
         if len(self.pods) > 1:
             found = f"{front_end} with the pods {', '.join(sorted(self.pods))}"
             self.report("site", "mail_front_end", found, "proxy: a client's address does not tell the user's pod")
+        addresses = self.site.get("mail_front_addresses") or []
+        versions = [":" in str(address) for address in addresses] if isinstance(addresses, list) else []
+        if (front_end, self.site.get("mail_front_end_forwarding")) == ("lvs", "nat") and len(versions) > len({*versions}):
+            wanted = "one of each kind with mail_front_end_forwarding nat, as answers pass through one front end"
+            self.report("site", "mail_front_addresses", ", ".join(map(str, addresses)), wanted)
 
     def check_backends(self) -> None:
         """Check each backend's pod, node, address and shards."""
