@@ -1,0 +1,118 @@
+"""What ldirectord is told of a backend, with servers that answer or do not."""
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "roles/lvs/files/lvs-check"
+loader = SourceFileLoader("lvs_check", str(SOURCE))
+lvs_check = module_from_spec(spec_from_loader("lvs_check", loader))
+loader.exec_module(lvs_check)
+
+PASSWORD = "not-a-secret-of-any-site"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of its own CA, for two names."""
+    file = tmp_path_factory.mktemp("tls") / "host.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=be1.example.org"),
+            *("-addext", "subjectAltName=DNS:be1.example.org,DNS:be2.example.org", "-keyout", file, "-out", file),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return file
+
+
+@pytest.fixture
+def backend(certificate):
+    """Return a function that makes a backend at an address of this host; it speaks IMAP and knows one password."""
+    opened = []
+
+    def serve(listener, password):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                with context.wrap_socket(connection, server_side=True) as session, session.makefile("rwb", 0) as stream:
+                    stream.write(b"* OK [CAPABILITY IMAP4rev1] ready\r\n")
+                    for line in stream:
+                        tag, command, *rest = line.decode().split()
+                        good = command.upper() != "LOGIN" or rest[1].strip('"') == password
+                        stream.write(f"{tag} {'OK' if good else 'NO [AUTHENTICATIONFAILED]'} done\r\n".encode())
+            except OSError:
+                continue
+
+    def make(address, port=0, password=PASSWORD):
+        listener = socket.create_server((address, port))
+        opened.append(listener)
+        threading.Thread(target=serve, args=(listener, password), daemon=True).start()
+        return listener.getsockname()[1]
+
+    yield make
+    for listener in opened:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.fixture
+def check(certificate, tmp_path, monkeypatch):
+    """Return a function that runs the check as ldirectord does: check(ADDRESS, PORT, name of be1)."""
+
+    def run(address, port, name="be1.example.org"):
+        config = tmp_path / "check.json"
+        names = {"127.0.0.2": name, "127.0.0.3": "be2.example.org"}
+        values = {"user": "probe@example.org", "password": PASSWORD, "ca": str(certificate), "names": names}
+        config.write_text(json.dumps(values | {"checks": {str(port): "imap"}}))
+        monkeypatch.setattr(lvs_check, "CONFIG", str(config))
+        monkeypatch.setattr(lvs_check, "SECONDS", 1)
+        monkeypatch.setattr("sys.argv", ["lvs-check", "192.0.2.1", str(port), address, str(port)])
+        return lvs_check.main()
+
+    return run
+
+
+def test_a_backend_that_lets_the_probe_in(backend, check):
+    assert check("127.0.0.2", backend("127.0.0.2")) == 0
+
+
+def test_one_that_does_not_while_another_does(backend, check):
+    port = backend("127.0.0.2", password="another")
+    backend("127.0.0.3", port)
+    assert check("127.0.0.2", port) == 1
+    assert check("127.0.0.3", port) == 0
+
+
+def test_a_name_that_is_not_on_the_certificate(backend, check):
+    port = backend("127.0.0.2")
+    backend("127.0.0.3", port)
+    assert check("127.0.0.2", port, "other.example.org") == 1
+
+
+def test_when_none_lets_the_probe_in_it_is_the_probe_that_is_wrong(backend, check):
+    port = backend("127.0.0.2", password="another")
+    assert check("127.0.0.2", port) == 0
+    # But one that takes no connection gets none.
+    assert check("127.0.0.3", port) == 1
+
+
+def test_what_is_said_has_no_password(backend, check, monkeypatch):
+    told = []
+    monkeypatch.setattr(lvs_check.syslog, "syslog", lambda _, line: told.append(line))
+    port = backend("127.0.0.2", password="another")
+    check("127.0.0.2", port)
+    assert told and not any(PASSWORD in line for line in told)
