@@ -2,6 +2,7 @@ import contextlib
 import time
 
 import pytest
+from shared.pods import until
 
 testinfra_hosts = ["ansible://fronts"]
 SERVERS = ("back12", "back13")
@@ -106,6 +107,49 @@ def test_without_any_server_mail_waits(mail, another):
     assert subject in login(mail, "ann")["subjects"]
 
 
+def send(mail, subject, *names):
+    """Send a mail by SMTP; what each recipient got."""
+    return mail("smtp", "127.0.0.1", "mail.lab.test", "s@lab.test", subject, *(f"{name}@example.org" for name in names))
+
+
+def arrived(mail, subject, user):
+    """How often a mail is in a user's mailbox."""
+    return login(mail, user)["subjects"].count(subject)
+
+
+@pytest.mark.parametrize("name", ["ann.smith", "SALES"])
+def test_mail_for_another_address_of_a_user(mail, name):
+    subject = f"to {name} {time.time()}"
+    assert send(mail, subject, name)["answers"] == {f"{name}@example.org": 250}
+    until(lambda: arrived(mail, subject, "ann") == 1, 20)
+
+
+def test_mail_that_goes_to_somebody_else(mail):
+    subject = f"by way of cat {time.time()}"
+    # Not twice where both are recipients.
+    assert set(send(mail, subject, "cat", "bob")["answers"].values()) == {250}
+    until(lambda: arrived(mail, subject, "bob") == 1, 20)
+    assert arrived(mail, subject, "cat") == 0
+
+
+def test_an_address_that_nobody_has_is_refused_and_is_no_filter(mail):
+    assert send(mail, "x", "smith", "*", "a*")["answers"] == {
+        f"{name}@example.org": 550 for name in ("smith", "*", "a*")
+    }
+
+
+def test_without_any_server_no_address_is_refused_for_good(mail, another):
+    subject = f"while ldap was away {time.time()}"
+    with stopped(another, *SERVERS):
+        # ann is known from earlier tests; whether the other address exists nobody can say now.
+        said = send(mail, subject, "never-asked-for")["answers"]
+        assert said["never-asked-for@example.org"] // 100 == 4
+        # Mail for postmaster needs no LDAP to be taken in.
+        assert send(mail, subject, "postmaster")["answers"]["postmaster@example.org"] // 100 in (2, 4)
+    until(lambda: send(mail, subject, "sales")["answers"]["sales@example.org"] == 250, 60)
+    until(lambda: arrived(mail, subject, "ann") >= 1, 60)
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_backend_lists_users_and_knows_their_quota(another, mail_on, name):
     listed = another(name).check_output("doveadm -c /etc/dovecot/backends/be.conf user '*'").split()
@@ -134,4 +178,12 @@ def test_the_password_is_for_dovecot_alone(another, name, file):
     held = another(name).file(file)
     assert (held.user, held.mode) == ("root", 0o600)
     assert "password-of-mail-hosts" in held.content_string
-    assert another(name).check_output("grep -rl password-of-mail-hosts /etc") == file
+    told = another(name).check_output("grep -rl password-of-mail-hosts /etc").split()
+    assert [found for found in told if not found.startswith("/etc/postfix/ldap/")] == [file]
+
+
+def test_what_postfix_looks_up_is_for_postfix_alone(host):
+    for name in ("alias", "forward"):
+        held = host.file(f"/etc/postfix/ldap/{name}.cf")
+        assert (held.user, held.group, held.mode) == ("root", "postfix", 0o640)
+        assert "password-of-mail-hosts" in held.content_string
