@@ -26,7 +26,8 @@ options:
     type: str
     required: true
   addresses:
-    description: Addresses of the front door, or with O(name_prefix) of name servers. Each is tried, not only the first that answers.
+    description: >-
+      Addresses of the front door, or with O(name_prefix) of name servers. Each is tried, not only the first that answers.
     type: list
     elements: str
     required: true
@@ -40,8 +41,8 @@ options:
     required: true
   name_prefix:
     description:
-      - The account has a host name of its own, USER.PREFIX.DOMAIN. It is asked for at each of O(addresses), and the session is
-        with the host that the answer says, whose certificate must carry it.
+      - The account has a host name of its own, USER.PREFIX.DOMAIN. It is asked for at each of O(addresses), and the
+        session is with the host that the answer says, whose certificate must carry it.
       - Name servers that the host uses otherwise are not asked.
     type: str
     default: ""

@@ -40,6 +40,7 @@ def user(lab):
         assert back.returncode == 0, shown
     for node in lab.route_hosts:
         lab.ssh(node, f"sed -i '/^{found.user}:/d' /etc/dovecot/routes/overrides")
+    lab.forget_name(found.user)
     wait_for("the shard decides again", lambda: can_log_in(lab.front(), found), 20)
 
 

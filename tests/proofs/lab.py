@@ -207,6 +207,23 @@ class Lab:
                 return name
         raise ProofError(f"no backend has the shard of {user}")
 
+    def forget_name(self, user: str) -> None:
+        """Have a user's name lead where the shard says, where users have names."""
+        for primary in self.group("dns_servers")[:1]:
+            argv = [
+                ansible("ansible"),
+                primary,
+                "-i",
+                self.info["inventory"],
+                "-m",
+                "user_dns_record",
+                "-a",
+                f"user={user}",
+            ]
+            done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            if done.returncode:
+                raise ProofError(f"user_dns_record: {done.stdout[-500:]}")
+
     def running(self, node: str, timeout: float = 5) -> set[str]:
         """The backends whose instance runs on a node; none when it does not answer."""
         return self._alive(self.ssh(node, self._states, timeout=timeout, check=False).split())

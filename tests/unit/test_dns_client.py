@@ -57,7 +57,7 @@ def test_what_is_no_address(packet: bytes, said: str) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[int, int, int], bytes | None]], int]]:
-    """Return a function that starts a server and returns its port; what it answers follows from count, ident and kind."""
+    """Return a function that starts a server, which answers by count, ident and kind, and returns its port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
 
@@ -87,13 +87,17 @@ def test_a_lost_packet_is_sent_again(serve: Callable[..., int]) -> None:
 
 def test_a_name_with_an_ipv6_address(serve: Callable[..., int]) -> None:
     six = record(b"\xc0\x0c", 28, bytes(15) + b"\x01")
-    port = serve(lambda count, ident, kind: answer(six, ident=ident) if kind == dns_client.AAAA else answer(ident=ident))
+    port = serve(
+        lambda count, ident, kind: answer(six, ident=ident) if kind == dns_client.AAAA else answer(ident=ident)
+    )
     assert look_up("127.0.0.1", NAME, 1.5, port) == "::1"
 
 
 def test_errors_name_the_server_and_the_name(serve: Callable[..., int]) -> None:
     port = serve(lambda count, ident, kind: answer(ident=ident))
-    with pytest.raises(NoAddressError, match=r"ann\.imap\.example\.org, asked from 127\.0\.0\.1: the name has no address"):
+    with pytest.raises(
+        NoAddressError, match=r"ann\.imap\.example\.org, asked from 127\.0\.0\.1: the name has no address"
+    ):
         look_up("127.0.0.1", NAME, 1.5, port)
 
 
