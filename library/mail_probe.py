@@ -27,7 +27,8 @@ options:
     required: true
   addresses:
     description: >-
-      Addresses of the front door, or with O(name_prefix) of name servers. Each is tried, not only the first that answers.
+      Addresses of the front door, or with O(name_prefix) of name servers. Each is tried, not only the first that
+      answers.
     type: list
     elements: str
     required: true
