@@ -142,27 +142,44 @@ def test_a_held_user_is_refused_for_now(backends, log_in, deliver, served, user)
     assert "subjects" in log_in(home(user), user)
 
 
-@pytest.mark.parametrize("file", ["shards", "overrides"])
-def test_who_cannot_know_serves_nobody(backends, log_in, deliver, served, file):
+@pytest.mark.parametrize(
+    ("change", "file", "back"),
+    [
+        ("mv %s /root/away", "shards", "mv /root/away %s"),
+        ("chmod 600 %s", "shards", "chmod 640 %s"),
+        ("chmod 600 %s", "overrides", "chmod 640 %s"),
+    ],
+)
+def test_who_cannot_know_serves_nobody(backends, log_in, deliver, served, change, file, back):
     """Not even with a wrong password, and mail is not refused for good."""
     since = backends["be1"].check_output("sleep 1; date +%s")
     path = f"/etc/dovecot/routes/{file}"
     for host in backends.values():
-        host.check_output(f"mv {path} {path}.away")
+        host.check_output(change + "; systemctl reload dovecot-backend@be", path)
     time.sleep(2)
     try:
         for user in USERS[:3]:
             for door in BACKENDS:
                 assert "error" in log_in(door, user)
-                assert "error" in log_in(door, user, "wrong")
                 answer = deliver(door, "x", user)
                 assert answer.get(user, answer.get("data")) // 100 == 4
             assert served(since, user) == served(since, user, "lmtp") == set()
+        assert "error" in log_in("be1", USERS[0], "wrong")
     finally:
         for host in backends.values():
-            host.check_output(f"mv {path}.away {path}; touch {path}")
-    time.sleep(2)
+            host.check_output(back + "; systemctl reload dovecot-backend@be", path)
+        time.sleep(2)
     assert "subjects" in log_in("be1", USERS[0])
+
+
+def test_no_instance_starts_without_overrides(backends):
+    """For Dovecot, nobody would have moved."""
+    for host in backends.values():
+        host.check_output(f"systemctl stop dovecot-backend@be; mv {OVERRIDES} /root/away")
+        try:
+            assert host.run("systemctl start dovecot-backend@be").rc != 0
+        finally:
+            host.check_output(f"mv /root/away {OVERRIDES}; systemctl start dovecot-backend@be")
 
 
 def test_the_backend_sees_the_client_and_not_who_passed_it_on(backends, address, log_in):

@@ -13,7 +13,7 @@ import pytest
 from module_utils.dns_client import look_up
 from module_utils.mail_clients import Door, Imap, Pop3, Sieve, SieveError, tls_context
 from module_utils.user_names import host_of, split
-from tests.proofs.lab import ROOT, Lab, ansible, wait_for
+from tests.proofs.lab import ROOT, Lab, ansible
 
 # One host: the tests look at all of them.
 testinfra_hosts = ["ansible://mail1"]
@@ -47,7 +47,7 @@ def door(lab):
     tls = tls_context(lab.info["front_door"]["ca_file"])
 
     def door(backend, user):
-        return Door(lab.backends[backend]["address"], host_of(user, [split(user)[1]], "imap"), tls, 10)
+        return Door(lab.backends[backend]["address"], host_of(user, [split(user)[1]], "imap"), tls, 30)
 
     return door
 
@@ -69,8 +69,9 @@ def sessions(lab, user):
     found = {}
     for name, nodes in lab.placement().items():
         shown = json.loads(lab.ssh(nodes[0], f"doveadm -c /etc/dovecot/backends/{name}.conf -f json who -1 {user}"))
-        if shown:
-            found[name] = [row["ip"] for row in shown]
+        # Who passes a session on lists it as well, as its login process's.
+        if serving := [row["ip"] for row in shown if row["service"] == "imap"]:
+            found[name] = serving
     return found
 
 
@@ -149,11 +150,11 @@ def test_mail_that_comes_to_another_backend_is_passed_on(lab, user, wrong):
     )
     shown = lab.ssh(lab.group("mta")[0], f'python3 - <<"END"\n{script}END\n')
     assert "550" in shown, shown
-    node = lab.placement()[lab.backend_of(user)][0]
-    find = f"doveadm -c /etc/dovecot/backends/{lab.backend_of(user)}.conf fetch -u {user} hdr.received"
-    received = lab.ssh(node, f"{find} header message-id {ident}")
-    by = received.partition("by ")[2].split()[0]
-    assert by == f"{node}.nodes.example.com", received
+    # Only who stores a mail says so in the log of its backend.
+    saved = f"msgid=<{ident}@example.com>: saved mail to INBOX"
+    for backend, nodes in lab.placement().items():
+        log = lab.ssh(nodes[0], f"journalctl -u dovecot-backend@{backend} -o cat --since=-1min")
+        assert (saved in log) == (backend == lab.backend_of(user)), log
 
 
 def test_a_held_user_is_refused_everywhere_for_now(lab, user, log_in):
@@ -163,22 +164,6 @@ def test_a_held_user_is_refused_everywhere_for_now(lab, user, log_in):
                 log_in(backend, user)
         assert sessions(lab, user) == {}
     log_in(lab.backend_of(user), user).logout()
-
-
-@pytest.mark.parametrize("file", ["shards", "overrides"])
-def test_a_backend_that_does_not_know_routes_serves_nobody(lab, user, log_in, file):
-    backend = lab.backend_of(user)
-    node = lab.placement()[backend][0]
-    path = f"/etc/dovecot/routes/{file}"
-    lab.ssh(node, f"mv {path} {path}.away")
-    try:
-        time.sleep(2)
-        with pytest.raises(imaplib.IMAP4.error):
-            log_in(backend, user)
-        assert sessions(lab, user) == {}
-    finally:
-        lab.ssh(node, f"mv {path}.away {path}; touch {path}")
-    wait_for("the user can log in", lambda: logged_in(log_in, backend, user), 20)
 
 
 def logged_in(log_in, backend, user):
