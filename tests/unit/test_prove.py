@@ -104,7 +104,13 @@ def test_a_probe_with_a_name_of_its_own_goes_where_each_name_server_says(monkeyp
         return "192.0.2.31"
 
     monkeypatch.setattr(mail_probe, "look_up", look_up)
-    params = {"user": "probe-1@example.org", "password": "x", "ports": {}, "ca_file": None, "timeout": 7}
+    params: dict[str, Any] = {
+        "user": "probe-1@example.org",
+        "password": "x",
+        "ports": {},
+        "ca_file": None,
+        "timeout": 7,
+    }
     params |= {"hostname": "mail.example.org", "delivery_hostname": None}
     probe = mail_probe.Probe(params | {"name_prefix": "imap"})
     door = probe._door("192.0.2.53")
