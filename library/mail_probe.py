@@ -26,7 +26,9 @@ options:
     type: str
     required: true
   addresses:
-    description: Addresses of the front door. Each is tried, not only the first that answers.
+    description: >-
+      Addresses of the front door, or with O(name_prefix) of name servers. Each is tried, not only the first that
+      answers.
     type: list
     elements: str
     required: true
@@ -35,11 +37,18 @@ options:
     type: list
     elements: str
   hostname:
-    description: The name that the certificate must carry.
+    description: The name that the certificate must carry; with O(name_prefix), where mail is delivered alone.
     type: str
     required: true
+  name_prefix:
+    description:
+      - The account has a host name of its own, USER.PREFIX.DOMAIN. It is asked for at each of O(addresses), and the
+        session is with the host that the answer says, whose certificate must carry it.
+      - Name servers that the host uses otherwise are not asked.
+    type: str
+    default: ""
   delivery_hostname:
-    description: The same for O(delivery_addresses), when it is another.
+    description: The same as O(hostname) for O(delivery_addresses), when it is another.
     type: str
   ca_file:
     description: CA to verify certificates with. The system's when empty.
@@ -90,6 +99,15 @@ EXAMPLES = r"""
     hostname: mail.example.org
     ca_file: pki/ca.pem
   delegate_to: localhost
+
+- name: Read a mail where each name server says
+  mail_probe:
+    user: probe-1@example.org
+    password: "{{ mail_probe_password }}"
+    addresses: [192.0.2.53, 192.0.2.54]
+    name_prefix: imap
+    delivery_addresses: [192.0.2.21]
+    hostname: mail.example.org
 
 - name: Ask one backend, past the front door
   mail_probe:
@@ -148,6 +166,7 @@ from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dns_client import look_up
 from ansible.module_utils.mail_clients import (
     Door,
     Imap,
@@ -160,6 +179,7 @@ from ansible.module_utils.mail_clients import (
     stored_by,
     tls_context,
 )
+from ansible.module_utils.user_names import NamingError, host_of, split
 
 DOMAIN = "probe.dovecluster.invalid"
 SCRIPT = 'require ["fileinto"];\n# Uploaded and removed by a probe; never active.\nkeep;\n'
@@ -180,6 +200,8 @@ class Probe:
         self.user, self.password = params["user"], params["password"]
         self.ports = {**PORTS, **{name: int(port) for name, port in params["ports"].items()}}
         self.tls = tls_context(params["ca_file"])
+        prefix = params["name_prefix"]
+        self.own_name = host_of(self.user, [split(self.user)[1]], prefix) if prefix else ""
         self.sessions: dict[str, Imap] = {}
         self.sent: dict[str, float] = {}  # Message-IDs that were accepted, and when
         self.steps: list[dict[str, Any]] = []
@@ -275,8 +297,11 @@ class Probe:
         _ok(session.noop(), "NOOP")
         return "until the end"
 
-    def _door(self, address: str, hostname: str | None = None) -> Door:
-        return Door(address, hostname or self.params["hostname"], self.tls, self.params["timeout"])
+    def _door(self, address: str) -> Door:
+        timeout = self.params["timeout"]
+        if self.own_name:
+            address = look_up(address, self.own_name, timeout)
+        return Door(address, self.own_name or self.params["hostname"], self.tls, timeout)
 
     def _session(self, address: str) -> Imap:
         if address not in self.sessions:
@@ -284,10 +309,11 @@ class Probe:
         return self.sessions[address]
 
     def _login(self, address: str) -> str:
-        session = Imap(self._door(address), self.ports["imap"])
+        door = self._door(address)
+        session = Imap(door, self.ports["imap"])
         session.login(self.user, self.password)
         self.sessions[address] = session
-        return "IMAP"
+        return f"{self.own_name} is {door.address}" if self.own_name else "IMAP"
 
     def _deliver(self, protocol: str, address: str) -> str:
         ident = f"<{uuid.uuid4().hex}@{DOMAIN}>"
@@ -295,7 +321,8 @@ class Probe:
             f"From: <{self.user}>\r\nTo: <{self.user}>\r\nSubject: probe\r\nDate: {formatdate()}\r\n"
             f"Message-ID: {ident}\r\nAuto-Submitted: auto-generated\r\n\r\nA probe, removed when it is found.\r\n"
         )
-        door = self._door(address, self.params["delivery_hostname"])
+        hostname = self.params["delivery_hostname"] or self.params["hostname"]
+        door = Door(address, hostname, self.tls, self.params["timeout"])
         client = Smtp(door, self.ports["smtp"]) if protocol == "smtp" else Lmtp(door, self.ports["lmtp"])
         try:
             # From nobody, as a bounce would have nowhere to go.
@@ -398,6 +425,7 @@ def main() -> None:
             "addresses": {"type": "list", "elements": "str", "required": True},
             "delivery_addresses": {"type": "list", "elements": "str"},
             "hostname": {"type": "str", "required": True},
+            "name_prefix": {"type": "str", "default": ""},
             "delivery_hostname": {"type": "str"},
             "ca_file": {"type": "path"},
             "steps": {
@@ -418,6 +446,8 @@ def main() -> None:
         module.fail_json(msg=f"{module.params['user']}: addresses is empty; name the front door's addresses")
     try:
         probe = Probe(module.params, changes=not module.check_mode)
+    except NamingError as error:
+        module.fail_json(msg=str(error))
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"{module.params['user']}: ca_file {module.params['ca_file']}: {error}")
     probe.run()

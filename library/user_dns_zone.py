@@ -17,8 +17,9 @@ options:
     type: str
     required: true
   users:
-    description: File with a user in each line, on the host.
-    type: path
+    description: Files with a user in each line, on the host.
+    type: list
+    elements: path
     required: true
   state:
     description: V(created) is content with any zone file; V(current) asks the running server.
@@ -73,6 +74,7 @@ names:
   sample: 1500268
 """
 
+import fileinput
 import os
 import pwd
 import subprocess
@@ -104,7 +106,7 @@ def wanted_records(site: Site, params: dict) -> Records:
     domain = params["domain"]
     records = common_records(site, site.zone(domain))
     overrides = read_overrides(params["overrides"])[2]
-    with open(params["users"], encoding="utf-8") as users:
+    with fileinput.input(params["users"], encoding="utf-8") as users:
         records.update(user_records(site, domain, (line.rstrip("\n") for line in users), overrides))
     return records
 
@@ -155,7 +157,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "domain": {"type": "str", "required": True},
-            "users": {"type": "path", "required": True},
+            "users": {"type": "list", "elements": "path", "required": True},
             "state": {"type": "str", "choices": ["created", "current"], "default": "current"},
             "file": {"type": "path", "required": True},
             "overrides": {"type": "path", "required": True},

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible.module_utils.inventory_dns import check_dns
 from ansible.module_utils.inventory_ldap import check_ldap
 from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
-FRONT_ENDS = ("proxy", "haproxy", "lvs")
+FRONT_ENDS = ("proxy", "haproxy", "lvs", "dns")
 # Those that spread clients over backends without regard to the user.
 SPREADING = ("haproxy", "lvs")
 # What HAProxy does with TLS.
@@ -223,15 +224,16 @@ class Check:
                 numbers[number] = host
 
     def check_front(self) -> None:
-        """Check the front ends' service addresses."""
-        front_ends = self.groups.get("front_ends", [])
+        """Check the service addresses of front ends."""
+        # Where clients go straight to backends, MTAs alone have such addresses.
+        front_ends = self.groups.get("mta" if self.site.get("mail_front_end") == "dns" else "front_ends", [])
         addresses = self.site.get("mail_front_addresses")
         if not isinstance(addresses, list) or not addresses:
             if front_ends:
                 self.report("site", "mail_front_addresses", addresses, "a list of addresses in mail_networks.clients")
             return
         if front_ends and len(addresses) > len(front_ends):
-            wanted = f"at most one for each front end ({len(front_ends)})"
+            wanted = f"at most one for each host that takes them ({len(front_ends)})"
             self.report("site", "mail_front_addresses", f"{len(addresses)} addresses", wanted)
         for address in addresses:
             self.address("site", "mail_front_addresses", address, "clients", "a front end's service address")
@@ -366,6 +368,7 @@ def check_site(
     check_nfs(check)
     check_san(check)
     check_ldap(check)
+    check_dns(check)
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})

@@ -16,7 +16,7 @@ def test_each_backend_runs_on_exactly_one_node_with_its_address(lab):
 
 
 def test_each_service_address_is_on_one_front_end(lab):
-    front_ends = {node: lab.ssh(node, "ip -o -4 address") for node in lab.group("front_ends")}
+    front_ends = {node: lab.ssh(node, "ip -o -4 address") for node in lab.front_hosts}
     for address in lab.front().addresses:
         assert len([node for node, text in front_ends.items() if f" {address}/" in text]) == 1, address
 

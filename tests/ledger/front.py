@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from module_utils.dns_client import look_up
 from module_utils.mail_clients import Door, Imap, Smtp, tls_context
+from module_utils.user_names import host_of, split
 
 # What a client meets when a server goes away or says no.
 FAILURES = (OSError, imaplib.IMAP4.error, smtplib.SMTPException)
@@ -35,6 +37,9 @@ class Front:
     ca: str
     users: list[User]
     smtp_addresses: list[str] = field(default_factory=list)
+    # Where each user has a host name of their own, USER.PREFIX.DOMAIN: who is asked for it, in turn, and the prefix.
+    name_servers: list[str] = field(default_factory=list)
+    name_prefix: str = "imap"
     imap_port: int = 993
     smtp_port: int = 25
     timeout: float = 5.0
@@ -53,12 +58,16 @@ class Front:
 
     def doors(self, smtp: bool = False, start: int = 0) -> Iterator[Door]:
         """Yield the addresses for ever, as a client goes round the addresses of a name."""
-        addresses = self.smtp_addresses if smtp else self.addresses
+        addresses = self.smtp_addresses if smtp else self.name_servers
+        addresses = addresses or self.addresses
         for number in itertools.count(start):
             yield Door(addresses[number % len(addresses)], self.hostname, self._tls, self.timeout)
 
     def imap(self, door: Door, user: User) -> Imap:
-        """Log in at this address."""
+        """Log in at this address, or where this name server says."""
+        if self.name_servers:
+            name = host_of(user.user, [split(user.user)[1]], self.name_prefix)
+            door = Door(look_up(door.address, name, self.timeout), name, self._tls, self.timeout)
         client = Imap(door, self.imap_port)
         try:
             client.login(user.user, user.password)

@@ -177,6 +177,7 @@ class Lab:
         door = self.info["front_door"]
         users = [User(user, password) for user, password in self.info["users"].items()]
         ports = door.get("ports", {})
+        names = [self.variables(host)["mail_client_address"] for host in self.group("dns_servers")]
         return Front(
             list(door["addresses"]),
             door["hostname"],
@@ -185,7 +186,19 @@ class Lab:
             imap_port=ports.get("imaps", 993),
             smtp_port=ports.get("smtp", 25),
             timeout=timeout,
+            name_servers=names,
         )
+
+    @property
+    def front_hosts(self) -> list[str]:
+        """The hosts that have the front door's addresses."""
+        return self.group("mta" if self.site["mail_front_end"] == "dns" else "front_ends")
+
+    @property
+    def route_hosts(self) -> list[str]:
+        """The hosts that know which backend each user is on."""
+        groups = ["front_ends", "mta", *(["mail_nodes", "dns_servers"] if self.site["mail_front_end"] == "dns" else [])]
+        return list(dict.fromkeys(host for group in groups for host in self.group(group)))
 
     def backend_of(self, user: str) -> str:
         """The backend that the shard table gives a user."""
@@ -193,6 +206,23 @@ class Lab:
             if "shards" in values and shard_of(user) in parse_shards(str(values["shards"])):
                 return name
         raise ProofError(f"no backend has the shard of {user}")
+
+    def forget_name(self, user: str) -> None:
+        """Have a user's name lead where the shard says, where users have names."""
+        for primary in self.group("dns_servers")[:1]:
+            argv = [
+                ansible("ansible"),
+                primary,
+                "-i",
+                self.info["inventory"],
+                "-m",
+                "user_dns_record",
+                "-a",
+                f"user={user}",
+            ]
+            done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            if done.returncode:
+                raise ProofError(f"user_dns_record: {done.stdout[-500:]}")
 
     def running(self, node: str, timeout: float = 5) -> set[str]:
         """The backends whose instance runs on a node; none when it does not answer."""

@@ -169,14 +169,14 @@ class Proof:
     def holders(self) -> dict[str, str]:
         """Which front end has which service address."""
         found: dict[str, str] = {}
-        for node in self.lab.group("front_ends"):
+        for node in self.lab.front_hosts:
             text = self.lab.ssh(node, "ip -o -4 address", timeout=10, check=False)
             found |= {address: node for address in self.front.addresses if f" {address}/" in text}
         return found
 
     def spread(self) -> None:
         """Wait until no service address is about to move: one that goes home ends its sessions, whatever is proved."""
-        homes = set(self.lab.group("front_ends"))
+        homes = set(self.lab.front_hosts)
         wait_for("each front end has an address", lambda: set(self.holders().values()) == homes, 120, pause=1)
 
     def served(self, since: float, until: float) -> None:

@@ -46,7 +46,7 @@ def test_table_is_long_enough() -> None:
 
 
 STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours", "haproxy")
-SITES = ("ldap", "ldap_of_others", *STORES)
+SITES = ("ldap", "ldap_of_others", "dns", *STORES)
 
 
 @pytest.mark.parametrize("kind", SITES)
@@ -81,6 +81,19 @@ def test_haproxy_is_for_stores_on_which_all_nodes_may_write(store: str) -> None:
     name = haproxy["site.mail_store"]
     assert found == ([] if name.endswith("_gfs2") else [f"haproxy with the store {name}"])
     assert problems(mutated(haproxy | {"site.mail_front_end_allowed": "haproxy"})) == []
+
+
+def test_users_of_ldap_have_names_if_a_file_lists_them(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    ldap = {
+        "site.mail_directory": "ldap",
+        "site.mail_ldap": {"uris": ["ldaps://dc1.example.org"], "base": "dc=example,dc=org", "account": "cn=mail"},
+        "site.user_dns_users_file": str(file),
+    }
+    file.write_text("ann@example.org\nbob@example.org\n")
+    assert problems(mutated(CASES["dns"] | ldap)) == []
+    file.write_text("ann@example.org\nbob@example.net\n")
+    assert [row["variable"] for row in problems(mutated(CASES["dns"] | ldap))] == ["users"]
 
 
 def test_seventeen_nodes() -> None:

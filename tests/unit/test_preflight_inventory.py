@@ -107,6 +107,23 @@ def test_given_certificate_s_names(preflight: ModuleType, tmp_path: Path) -> Non
     assert problem["found"].endswith("lacks a.b.nodes.example.org, imap.example.org")
 
 
+@pytest.mark.parametrize(
+    ("carried", "lacking"),
+    [
+        ("*.imap.example.org", None),
+        ("*.example.org", "*.imap.example.org"),
+        ("imap.example.org", "*.imap.example.org"),
+        ("ann.imap.example.org", "*.imap.example.org"),
+    ],
+)
+def test_given_certificate_for_users_names(
+    preflight: ModuleType, tmp_path: Path, carried: str, lacking: str | None
+) -> None:
+    item = make(tmp_path, 365, carried) | {"names": ["*.imap.example.org"]}
+    problems, _ = preflight.own_problems(item, 6)
+    assert [problem["found"].rpartition("lacks ")[2] for problem in problems] == ([lacking] if lacking else [])
+
+
 def test_given_key(preflight: ModuleType, tmp_path: Path) -> None:
     item = make(tmp_path, 365)
     certificate = (tmp_path / "host.pem").read_bytes()

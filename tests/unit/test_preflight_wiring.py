@@ -94,6 +94,24 @@ def test_secrets_of_ldap_are_told() -> None:
     }
 
 
+def test_secrets_of_name_servers_are_told() -> None:
+    keys = {"site: user_dns_update_key", "site: user_dns_transfer_key"}
+    assert told({}, "dsync_dns") == {f"site: {name}" for name in SECRETS} | keys
+
+
+def test_names_that_lead_to_no_backend_are_told(tmp_path: Path) -> None:
+    given = dict.fromkeys((*SECRETS, "user_dns_update_key", "user_dns_transfer_key"), "given") | {
+        "mail_domains": ["example.com", "example.net"],
+        "mail_routes": "ldap",
+        "mail_ldap": {"uris": ["ldaps://dc1.example.com"], "base": "dc=example,dc=com", "account": "cn=mail"},
+        "mail_ldap_password": "given",
+        "user_dns_users_file": str(tmp_path / "missing"),
+        "mail_hostname": "mail.imap.example.com",
+    }
+    expected = {"site: mail_routes", "site: user_dns_users_file", "site: users", "site: mail_hostname"}
+    assert told(given, "dsync_dns") == expected
+
+
 def test_ldap_servers_that_nobody_asks_are_told() -> None:
     """What is left out of the inventory has its default, which preflight knows."""
     given = {**dict.fromkeys(SECRETS, "given"), "mail_directory": "passwd_file", "mail_routes": "shards"}

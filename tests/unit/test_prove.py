@@ -96,6 +96,31 @@ def test_quota_and_storing_host() -> None:
     assert stored_by("Subject: none\r\n") == ""
 
 
+def test_a_probe_with_a_name_of_its_own_goes_where_each_name_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def look_up(server: str, name: str, timeout: float) -> str:
+        asked.append((server, name, timeout))
+        return "192.0.2.31"
+
+    monkeypatch.setattr(mail_probe, "look_up", look_up)
+    params: dict[str, Any] = {
+        "user": "probe-1@example.org",
+        "password": "x",
+        "ports": {},
+        "ca_file": None,
+        "timeout": 7,
+    }
+    params |= {"hostname": "mail.example.org", "delivery_hostname": None}
+    probe = mail_probe.Probe(params | {"name_prefix": "imap"})
+    door = probe._door("192.0.2.53")
+    assert (door.address, door.hostname) == ("192.0.2.31", "probe-x2d1.imap.example.org")
+    assert asked == [("192.0.2.53", "probe-x2d1.imap.example.org", 7)]
+    door = mail_probe.Probe(params | {"name_prefix": ""})._door("192.0.2.21")
+    assert (door.address, door.hostname) == ("192.0.2.21", "mail.example.org")
+    assert len(asked) == 1
+
+
 STEPS = ["smtp", "imap"]
 ADDRESSES = ["192.0.2.21", "192.0.2.22"]
 WANTED = {"be1": {"user": "u", "nodes": ["mail1", "mail2"]}}
