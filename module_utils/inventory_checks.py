@@ -12,7 +12,7 @@ from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_s
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
-FRONT_ENDS = ("proxy", "haproxy")
+FRONT_ENDS = ("proxy", "haproxy", "perdition")
 # What HAProxy does with TLS.
 FRONT_END_TLS = ("passthrough", "terminate")
 # Stores on which nodes may serve one user at a time.
