@@ -83,6 +83,14 @@ def test_haproxy_is_for_stores_on_which_all_nodes_may_write(store: str) -> None:
     assert problems(mutated(haproxy | {"site.mail_front_end_allowed": "haproxy"})) == []
 
 
+@pytest.mark.parametrize("store", STORES)
+def test_perdition_knows_users_and_is_for_every_store(store: str) -> None:
+    """With routes in LDAP or in shards, and with several pods."""
+    perdition = CASES[store] | {"site.mail_front_end": "perdition"}
+    assert problems(mutated(perdition)) == []
+    assert problems(mutated(perdition | CASES["ldap"])) == []
+
+
 def test_seventeen_nodes() -> None:
     inventory = mutated({})
     for number in range(3, 18):

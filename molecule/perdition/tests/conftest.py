@@ -67,6 +67,14 @@ def said(session, user="ann@example.org", password=PASSWORD):
     return ""
 
 
+def gets_in(address, user="ann@example.org"):
+    """Tell whether a user gets in."""
+    try:
+        return said(Imap(address), user) == ""
+    except (OSError, imaplib.IMAP4.error):
+        return False
+
+
 @pytest.fixture
 def address(host):
     """Give the front end's own address."""
@@ -106,10 +114,15 @@ def place(another):
 
 
 @pytest.fixture
-def log(another):
-    """Return a function that gives what a host logged since the test began."""
+def logins(another):
+    """Return a function that gives what a backend logged of logins since the test began."""
     begin = time.time()
-    return lambda name: another(name).check_output(f"journalctl -o cat --since @{begin:.3f}")
+
+    def lines(name):
+        logged = another(name).check_output(f"journalctl -o cat -u dovecot-backend@be --since @{begin:.3f}")
+        return [line for line in logged.splitlines() if "-login: " in line]
+
+    return lines
 
 
 @pytest.fixture

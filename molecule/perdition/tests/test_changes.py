@@ -1,7 +1,7 @@
 """What changes front ends, or breaks them; apart from the rest, as it takes both."""
 
 import pytest
-from conftest import Imap, said
+from conftest import Imap, gets_in, said
 from shared.pods import until
 
 FRONTS = ("front12", "front13")
@@ -34,7 +34,7 @@ def test_a_backend_of_another_ca_gets_no_password(another, play):
     finally:
         front_ends()
     for name in FRONTS:
-        assert said(Imap(own(another, name))) == ""
+        until(lambda name=name: gets_in(own(another, name)), 20)
         assert another(name).socket("tcp://0.0.0.0:143").is_listening
 
 

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import BACKENDS, NAME, PASSWORD, Imap, Pop3, context, said
+from conftest import BACKENDS, NAME, PASSWORD, Imap, Pop3, context, gets_in, said
 from shared.pods import until
 
 testinfra_hosts = ["ansible://fronts"]
@@ -77,10 +77,13 @@ def test_a_client_that_takes_long_words_apart(address):
     session.sendall(f"{user} {{{len(PASSWORD)}}}\r\n".encode())
     assert session.recv(1000).startswith(b"+")
     session.sendall(f"{PASSWORD}\r\n".encode())
-    assert b"a OK" in session.recv(4000)
+    answer = b""
+    while b"\na " not in answer:
+        answer += session.recv(4000)
+    assert b"\na OK" in answer
 
 
-def test_nobody_gets_in_without_tls(address, log):
+def test_nobody_gets_in_without_tls(address, logins):
     assert "Login Disabled" in said(Imap(address, 143))
     pop3 = Pop3(address, 110)
     with pytest.raises(poplib.error_proto):
@@ -89,7 +92,7 @@ def test_nobody_gets_in_without_tls(address, log):
     sieve = Sieve(address)
     assert sieve.login("ann@example.org").startswith("NO")
     for name in BACKENDS:
-        assert "ann@example.org" not in log(name)
+        assert not [line for line in logins(name) if "ann@example.org" in line]
 
 
 def test_what_comes_before_tls_is_not_taken_for_what_comes_within(address):
@@ -142,10 +145,10 @@ def test_sieve(mail, address, another):
 
 
 @pytest.mark.parametrize("user", ["nobody", "dan", "eve", "a*", "ann@example.org)(mail=*", "x" * 500])
-def test_who_has_no_backend_is_refused(address, log, user):
+def test_who_has_no_backend_is_refused(address, logins, user):
     assert NO_BACKEND in said(Imap(address), f"{user}@example.org")
     for name in BACKENDS:
-        assert "Login" not in log(name) and f"{user}@" not in log(name)
+        assert not [line for line in logins(name) if f"{user}@" in line]
 
 
 def test_wrong_password_is_refused(address):
@@ -165,17 +168,17 @@ def test_wrong_passwords_of_one_do_not_slow_down_others(address):
     assert time.monotonic() - begin < 5
 
 
-def test_a_backend_with_another_name_gets_no_password(address, log):
+def test_a_backend_with_another_name_gets_no_password(address, logins):
     assert said(Imap(address), "fay@example.org").startswith(("abort", "SSLEOFError", "ConnectionResetError"))
-    assert "auth" in log("back12") or "no auth attempts" in log("back12")
-    assert "fay@example.org" not in log("back12")
+    until(lambda: [line for line in logins("back12") if "no auth attempts" in line and f"rip={address}," in line], 10)
+    assert not [line for line in logins("back12") if "fay@example.org" in line]
 
 
 def test_without_ldap_users_are_refused_and_probes_are_not(address, another):
     with without(another, "slapd", *BACKENDS):
         assert NO_BACKEND in said(Imap(address))
         assert said(Imap(address), "probe@example.org") == ""
-    until(lambda: said(Imap(address)) == "", 30)
+    until(lambda: gets_in(address), 30)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -222,11 +225,11 @@ def test_a_held_user_gets_in_nowhere_and_then_where_the_override_says(host, sess
     assert place("bob@example.org") == {"back12": 1}
 
 
-@pytest.mark.parametrize("act", ["reload perdition@imaps", "restart perdition@imaps", "restart perdition-map", "reload dovecot"])
+@pytest.mark.parametrize("act", ["restart perdition@imaps", "restart perdition-map", "reload dovecot", "restart dovecot"])
 def test_sessions_outlive_services(host, sessions, address, act):
     kept = sessions()
     host.check_output(f"systemctl {act}")
-    until(lambda: said(Imap(address)) == "", 20)
+    until(lambda: gets_in(address), 20)
     assert kept.noop()[0] == "OK"
 
 
@@ -236,16 +239,16 @@ def test_many_sessions_at_a_time(host, sessions, place):
         opened = list(clients.map(sessions, users))
     assert all(session.noop()[0] == "OK" for session in opened)
     assert [place(f"{user}@example.org") for user in PLACES] == [{where: 20} for where in PLACES.values()]
-    # In KiB: what a session's process has for itself alone.
-    alone = host.check_output("cat /proc/$(pgrep -n -f '^perdition: connect')/smaps_rollup | awk '/^Private/ {n += $2} END {print n}'")
-    print(f"{host.backend.get_hostname()}: a session has {alone} KiB of memory for itself")
-    assert int(alone) < 8192
+    memory = [host.file(f"/proc/{pid}/status").content_string for pid in host.check_output("pgrep -f '^perdition: connect'").split()]
+    kib = [int(re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)[1]) for status in memory]
+    assert len(kib) >= len(users)
+    assert max(kib) < 4096
 
 
-def test_backends_see_the_front_end_s_address(address, another, log):
+def test_backends_see_the_front_end_s_address(address, logins):
     """A limit of perdition: see docs/perdition.md."""
     assert said(Imap(address)) == ""
-    until(lambda: f"rip={address}," in log("back12"), 10)
+    until(lambda: [line for line in logins("back12") if "ann@example.org" in line and f"rip={address}," in line], 10)
 
 
 def test_no_privilege_is_left(host):
