@@ -10,7 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHOWN = ("dovecot_proxy_protocols", "dovecot_proxy_lookups", "keepalived_checks", "pki_units", "firewall_allow")
 OWN = {
-    "proxy": {"protocols": ["imap", "pop3", "lmtp", "sieve"], "lookups": False, "check": "imap", "ports": {143, 993, 110, 995, 4190}},
+    "proxy": {
+        "protocols": ["imap", "pop3", "lmtp", "sieve"],
+        "lookups": False,
+        "check": "imap",
+        "ports": {143, 993, 110, 995, 4190},
+    },
     "haproxy": {"protocols": ["lmtp"], "lookups": False, "check": "haproxy", "ports": {993, 995, 4190}},
     "perdition": {"protocols": ["lmtp"], "lookups": True, "check": "perdition", "ports": {143, 993, 110, 995, 4190}},
 }

@@ -19,9 +19,7 @@ CONFIG = "/etc/dovecot/backends/be.conf"
 
 def context():
     """Trust the scenario's CA."""
-    return ssl.create_default_context(
-        cafile=Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "inventory" / "ca.pem"
-    )
+    return ssl.create_default_context(cafile=Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "inventory" / "ca.pem")
 
 
 class Imap(imaplib.IMAP4):

@@ -38,6 +38,21 @@ def test_a_backend_of_another_ca_gets_no_password(another, play):
         assert another(name).socket("tcp://0.0.0.0:143").is_listening
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"perdition_protocols": ["imaps", "smtp"]}, "value of perdition_protocols must be one or more of"),
+        ({"perdition_connections": "many"}, "cannot be converted to an int"),
+    ],
+)
+def test_bad_value_is_refused(play, variables, words):
+    done = play("molecule/perdition/converge.yml", "--tags=perdition", **variables)
+    assert done.returncode != 0
+    assert all(f"fatal: [{name}]" in done.stdout for name in FRONTS)
+    assert words in " ".join(done.stdout.split()), done.stdout
+    assert "changed=0" in done.stdout and "changed=1" not in done.stdout
+
+
 @pytest.fixture(params=FRONTS)
 def pair(request, another):
     """A front end and its peer, which have one address each."""
@@ -72,6 +87,8 @@ def test_a_backend_that_is_down_costs_no_address(another):
     another("back13").check_output("systemctl stop dovecot-backend@be")
     try:
         for host in fronts:
-            until(lambda host=host: host.run("runuser -u keepalived_script /usr/local/sbin/front-end-check").rc == 0, 30)
+            until(
+                lambda host=host: host.run("runuser -u keepalived_script /usr/local/sbin/front-end-check").rc == 0, 30
+            )
     finally:
         another("back13").check_output("systemctl start dovecot-backend@be")

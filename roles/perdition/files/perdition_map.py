@@ -4,9 +4,9 @@
 perdition-map serve SOCKET  answers perdition, asking Dovecot on SOCKET
 perdition-map end USER      ends the user's sessions and logins here, and says how many
 
-perdition asks by datagrams on a socket that systemd hands over (libperditiondb_daemon, version 1: numbers in network order,
-strings with their length before). It refuses a user for whom the answer is empty, and that is every user without a
-backend: unknown, held, or looked up without success.
+perdition asks by datagrams on a socket that systemd hands over (libperditiondb_daemon, version 1: numbers in network
+order, strings with their length before). It refuses a user for whom the answer is empty, and that is every user without
+a backend: unknown, held, or looked up without success.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = "/run/perdition/map"
-HEAD = struct.Struct("!IHHHHIIHH")  # magic, version, kind, length, checksum, addresses and ports of the client's connection
+HEAD = struct.Struct(
+    "!IHHHHIIHH"
+)  # magic, version, kind, length, checksum, addresses and ports of the client's connection
 MAGIC, VERSION = 0x07070707, 1
 QUESTION, ANSWER, QUESTION_BY_NAMES = 1, 2, 3  # the last has addresses as strings, after the user's name
 END = b"end "  # what `perdition-map end` sends before the user
@@ -153,7 +155,10 @@ def serve(path: str) -> None:
 
 def end(user: str) -> None:
     """Have the service end a user's sessions."""
-    with tempfile.TemporaryDirectory(dir="/run/perdition") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as here:
+    with (
+        tempfile.TemporaryDirectory(dir="/run/perdition") as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as here,
+    ):
         Path(folder).chmod(0o711)
         here.bind(f"{folder}/end")
         Path(f"{folder}/end").chmod(0o666)
