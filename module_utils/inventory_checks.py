@@ -13,7 +13,7 @@ from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_s
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
-FRONT_ENDS = ("proxy", "haproxy", "lvs", "dns")
+FRONT_ENDS = ("proxy", "haproxy", "lvs", "perdition", "dns")
 # Those that spread clients over backends without regard to the user.
 SPREADING = ("haproxy", "lvs")
 # What HAProxy does with TLS.
@@ -251,7 +251,9 @@ class Check:
             self.report("site", "mail_front_end", found, "proxy: a client's address does not tell the user's pod")
         addresses = self.site.get("mail_front_addresses") or []
         versions = [":" in str(address) for address in addresses] if isinstance(addresses, list) else []
-        if (front_end, self.site.get("mail_front_end_forwarding")) == ("lvs", "nat") and len(versions) > len({*versions}):
+        if (front_end, self.site.get("mail_front_end_forwarding")) == ("lvs", "nat") and len(versions) > len(
+            {*versions}
+        ):
             wanted = "one of each kind with mail_front_end_forwarding nat, as answers pass through one front end"
             self.report("site", "mail_front_addresses", ", ".join(map(str, addresses)), wanted)
 

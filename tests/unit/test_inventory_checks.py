@@ -96,6 +96,14 @@ def test_users_of_ldap_have_names_if_a_file_lists_them(tmp_path: Path) -> None:
     assert [row["variable"] for row in problems(mutated(CASES["dns"] | ldap))] == ["users"]
 
 
+@pytest.mark.parametrize("store", STORES)
+def test_perdition_knows_users_and_is_for_every_store(store: str) -> None:
+    """With routes in LDAP or in shards, and with several pods."""
+    perdition = CASES[store] | {"site.mail_front_end": "perdition"}
+    assert problems(mutated(perdition)) == []
+    assert problems(mutated(perdition | CASES["ldap"])) == []
+
+
 def test_seventeen_nodes() -> None:
     inventory = mutated({})
     for number in range(3, 18):
