@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from library import user_dns_zone
 from module_utils import mail_route as mr
 from module_utils import user_dns as ud
 
@@ -31,6 +32,19 @@ def test_a_users_name_is_an_alias_of_the_shard():
     shard = mr.shard_of("bob.b@example.org")
     assert records()["bob-b"] == (f"60 CNAME {shard:02x}.x--shard.imap.example.org.",)
     assert set(records(domain="example.net")) == {"ann"}
+
+
+def test_a_zone_has_the_users_of_all_files(tmp_path):
+    """Of the inventory, and of a list: its last line may have no end."""
+    (tmp_path / "users").write_text("ann@example.org\n")
+    (tmp_path / "users_file").write_text("bob.b@example.org\nann@example.net")
+    files = [str(tmp_path / name) for name in ("users", "users_file")]
+    params = {"domain": "example.org", "users": files, "overrides": str(tmp_path / "none")}
+    wanted = user_dns_zone.wanted_records(SITE, params)
+    assert wanted == ud.common_records(SITE, ZONE) | records()
+    params["users"] = [files[0], files[0]]
+    with pytest.raises(user_dns_zone.ZoneError, match="before already"):
+        user_dns_zone.wanted_records(SITE, params)
 
 
 def test_shards_lead_to_backends_and_only_these_have_addresses():
