@@ -93,7 +93,9 @@ def main() -> None:
             raise KerberosError(f"{path}: its folder does not exist")
         found = present(path)
     except (KerberosError, binascii.Error, OSError) as error:
-        module.fail_json(msg=f"content is no keytab in base64: {error}" if isinstance(error, binascii.Error) else str(error))
+        module.fail_json(
+            msg=f"content is no keytab in base64: {error}" if isinstance(error, binascii.Error) else str(error)
+        )
     changed = found != keys
     if changed and not module.check_mode:
         handle, temporary = tempfile.mkstemp(dir=module.tmpdir)  # mkstemp makes it 0600

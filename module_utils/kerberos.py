@@ -96,7 +96,9 @@ def read_principal(output: str) -> Principal:
 
 def check(names: Iterable[str], enctypes: Sequence[str]) -> None:
     """Raise an error that has all that is wrong with what is wanted."""
-    problems = [f"{name!r} is no principal such as host/a.example.org@REALM" for name in names if not NAME.fullmatch(name)]
+    problems = [
+        f"{name!r} is no principal such as host/a.example.org@REALM" for name in names if not NAME.fullmatch(name)
+    ]
     problems += [f"{kind}: wanted {' or '.join(ENCTYPES)}" for kind in enctypes if kind not in ENCTYPES]
     if not enctypes:
         problems.append("enctypes is empty")
