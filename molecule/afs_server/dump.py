@@ -1,5 +1,7 @@
-"""Puts a file into the dump of an empty volume, and lets anybody read and write it: hosts without a kernel module for AFS
-have no client that could. Usage: dump.py EMPTY NEW < CONTENT; the file is vnode 2, uniquifier 1, and its name is `file`.
+"""Puts a file into the dump of an empty volume, and lets anybody read and write it.
+
+Hosts without a kernel module for AFS have no client that could. Usage: dump.py EMPTY NEW < CONTENT
+The file is vnode 2, uniquifier 1, and its name is `file`.
 """
 
 import struct

@@ -1,7 +1,8 @@
 import time
 
-from conftest import SCENARIO, until
+from shared.pods import until
 
+PLAY = "molecule/afs_server/realms.yml"
 KEYTAB = "/etc/krb5kdc/replication.keytab"
 
 
@@ -22,7 +23,7 @@ def test_both_kdcs_issue_strong_tickets(cell):
 def test_it_listens_where_it_is_needed(cell):
     for number, host in enumerate(cell.hosts):
         sockets = host.check_output("ss -Hlntup").splitlines()
-        address = host.ansible.get_variables()["mail_client_address"]
+        address = cell.address(number)
         kdc = {line.split()[4] for line in sockets if "krb5kdc" in line}
         assert kdc == ({f"{address}:88", "127.0.0.1:88"} if number < 2 else set())
         assert any("kpropd" in line for line in sockets) == (number == 1)
@@ -66,7 +67,7 @@ def test_bad_input_is_refused_at_once_and_changes_nothing(cells, play):
         )
     try:
         done = play(
-            f"{SCENARIO}/realms.yml",
+            PLAY,
             kerberos_realm="other.lab",
             kerberos_listen=["eth0"],
             kerberos_master_password="short",
@@ -91,8 +92,8 @@ def test_a_primary_made_anew_does_not_wipe_replicas(cells, play):
     for cell in cells:
         cell.hosts[0].check_output("systemctl stop krb5-kdc; mv /var/lib/krb5kdc /root/krb5kdc; mkdir /var/lib/krb5kdc")
     try:
-        done = play(f"{SCENARIO}/realms.yml")
-        alone = play(f"{SCENARIO}/realms.yml", f"--limit={cells[1].names[0]}")
+        done = play(PLAY)
+        alone = play(PLAY, f"--limit={cells[1].names[0]}")
     finally:
         for cell in cells:
             cell.hosts[0].check_output("rm -rf /var/lib/krb5kdc; mv /root/krb5kdc /var/lib/; systemctl start krb5-kdc")

@@ -2,7 +2,7 @@
 
 import time
 
-from conftest import lab, until
+from shared.pods import lab, until
 
 KEYTAB = "/etc/krb5kdc/replication.keytab"
 
@@ -10,7 +10,7 @@ KEYTAB = "/etc/krb5kdc/replication.keytab"
 def test_reads_and_after_an_election_writes_go_on(cells, told):
     files = {}
     for cell in cells:
-        files[cell.name] = cell.fill("mail.kit", "letters", **cell.server(1))
+        files[cell.name] = cell.fill("mail.kit", "letters", 1)
         assert "I am sync site" in cell.hosts[0].check_output(f"udebug {cell.names[0]}.lab.test 7003")
     for cell in cells:
         lab("kill", cell.names[0])
@@ -47,9 +47,7 @@ def test_reads_and_after_an_election_writes_go_on(cells, told):
         back = cell.hosts[0]
         until(lambda host=back: host.run("vos examine mail.new -localauth").rc == 0, 120)
         until(
-            lambda host=back: (
-                "Recovery state 1f" in host.run(f"udebug {host.backend.get_hostname()}.lab.test 7003").stdout
-            ),
+            lambda host=back: "Recovery state 1f" in host.run("udebug $(hostname --fqdn) 7003").stdout,
             180,
         )
         assert back.check_output("systemctl --failed --plain --no-legend") == ""
