@@ -56,8 +56,9 @@ from ansible.module_utils.kerberos import KerberosError, Key, read_keytab
 def present(module: AnsibleModule, principal: str) -> list[Key]:
     """Return the keys that the server has."""
     if not shutil.which("asetkey", path=f"/usr/sbin:{os.environ.get('PATH', '')}"):
-        return []  # in check mode, on a host that has nothing yet
-    _, out, _ = module.run_command(["asetkey", "list"], check_rc=True)
+        return []
+    # In check mode the host may not know its cell yet, without which asetkey does nothing.
+    _, out, _ = module.run_command(["asetkey", "list"], check_rc=not module.check_mode)
     return read_keys(out, principal)
 
 

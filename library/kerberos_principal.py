@@ -135,6 +135,9 @@ def main() -> None:
     before, after, keytabs = "", "", {}
     try:
         check(params["names"], params["enctypes"])
+        code, _, _ = module.run_command(["systemctl", "is-active", "--quiet", "krb5-kpropd.service"])
+        if code == 0:
+            raise KerberosError("this host is a replica, whose changes would be lost: run this on the primary KDC")
         found = {name: find(module, name) for name in params["names"]}
         needed = {
             name: queries(name, principal, wanted, params["rotate"], params["purge"])
