@@ -38,6 +38,10 @@ class Cell:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    def has(self, volume, number=1):
+        """Tell whether a volume is known; vos ends with 255 if not, which ssh has for itself."""
+        return self.hosts[number].run(f"vos examine {volume} -localauth || exit 1").rc == 0
+
     def field(self, volume, name):
         """Return what a file server says of a volume."""
         text = self.hosts[1].check_output(f"vos examine {volume} -format -noresolve -localauth")
@@ -51,7 +55,7 @@ class Cell:
             self.keep(dump={"name": "empty", "path": "/root/empty.dump"})
         program = (SCENARIO / "dump.py").read_text()
         made = f"/root/{volume}.dump"
-        host.check_output(f"printf %s {content} | python3 -c %s /root/empty.dump {made}", program)
+        host.check_output(f"echo -n {content} | python3 -c %s /root/empty.dump {made}", program)
         self.keep(volume={"name": volume, **self.server(number), "dump": made})
         return f"{self.field(volume, 'id')}.2.1"
 

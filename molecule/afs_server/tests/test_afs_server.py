@@ -32,7 +32,7 @@ def test_strangers_may_not_administer(cell):
     """Without a ticket or root of a server."""
     address = cell.address(0)
     for command in (f"vos create {address} a stolen", "pts createuser thief", f"bos restart {address} -all"):
-        denied = cell.hosts[1].run(f"{command} -noauth")
+        denied = cell.hosts[1].run(f"{command} -noauth || exit 1")
         assert re.search("permission|not authorized|don't have|denied", denied.stderr, re.IGNORECASE), denied.stderr
 
 
