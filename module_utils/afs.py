@@ -18,7 +18,7 @@ PARTITION = re.compile(r"[a-z]|[a-h][a-z]|i[a-v]")
 USER = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
 # What a file server keeps on a partition, and what a file system has by itself.
 ON_PARTITION = re.compile(
-    r"lost\+found|AFSIDat|Lock|V\d+\.vol|AlwaysAttach|NeverAttach|FORCESALVAGE|salvage\.\w+|\.snapshot|aquota\..*"
+    r"lost\+found|AFSIDat|Lock|V\d+\.vol|\.vol(ume|headers)\.lock|AlwaysAttach|NeverAttach|FORCESALVAGE|aquota\.\w+"
 )
 # One more character, and the read-only copy's name would be too long for the database.
 VOLUME_NAME = 22

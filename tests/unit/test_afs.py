@@ -182,7 +182,7 @@ SERVER = {
     "principal": PRINCIPAL,
     "superusers": ["ann.admin"],
 }
-MOUNTED = Folder(True, True, ("AFSIDat", "Lock", "V0536870912.vol", "lost+found"))
+MOUNTED = Folder(True, True, ("AFSIDat", "Lock", "V0536870912.vol", ".volheaders.lock", ".volume.lock", "lost+found"))
 
 
 def problems(present_cell="", keys=(KEY,), folder=MOUNTED, **changes):
