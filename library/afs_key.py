@@ -4,7 +4,8 @@ DOCUMENTATION = r"""
 module: afs_key
 short_description: Keeps the keys of an AFS cell on one of its servers
 description:
-  - The server has the keys of a keytab and no others. It uses them at once, without a restart.
+  - The server has the keys of a keytab and no others. Clients' tickets are understood at once, but servers talk to each
+    other with the newest key that there was when they started. Restart them after a new key, before an old one goes.
   - New keys come before old ones go. Keep a key until tickets that were issued with it are over.
 options:
   keytab:
