@@ -1,7 +1,7 @@
 """The first host of each cell loses its power: a database server, the one that takes writes, and the primary KDC.
 
-This comes after test_afs_server.py has replaced the cell's key: servers that had not started with the new one would give each
-other no votes here.
+This comes after test_afs_server.py has replaced the cell's key: servers that had not started with the new one would
+give each other no votes here.
 """
 
 import time
