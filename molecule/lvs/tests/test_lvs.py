@@ -218,7 +218,7 @@ def test_directly(service, places, settings, session, holder, lines, sources, an
     all_is_well([address("back13")])
     assert f"{service}/32" in another("back13").check_output("ip -4 -o address show dev lvs0")
     assert places(service) == dict.fromkeys(sources, "back13")
-    assert seen(lines, "imap", sources) == dict.fromkeys(sources, ["back13"])
+    assert seen(lines, "imap", sources) == {source: ["back13"] for source in sources}
     # Neighbours learn of the front end alone.
     client = another("client")
     client.check_output("ip neighbour flush dev eth0")
