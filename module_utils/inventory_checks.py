@@ -19,7 +19,7 @@ SPREADING = ("haproxy", "lvs")
 # What HAProxy does with TLS.
 FRONT_END_TLS = ("passthrough", "terminate")
 # How packets reach a backend with LVS.
-FORWARDING = ("direct", "nat")
+FORWARDING = ("nat", "direct")
 # Stores on which nodes may serve one user at a time.
 SHARED_STORES = ("drbd_gfs2", "san_gfs2")
 FORMATS = ("mdbox", "sdbox", "maildir", "mbox")
@@ -319,6 +319,11 @@ class Check:
 
     def check_releases(self, releases: dict[str, str]) -> None:
         """Check that the architecture exists on the hosts' releases."""
+        if self.site.get("mail_front_end") == "lvs" and self.site.get("mail_front_end_forwarding") == "direct":
+            for node in sorted(self.groups.get("mail_nodes", [])):
+                if releases.get(node) == "12":
+                    wanted = "nat: backends of Dovecot 2.3 cannot share the service address of a node"
+                    self.report(node, "mail_front_end_forwarding", "direct on Debian 12", wanted)
         for pod, nodes in sorted(self.pods.items()):
             old = sorted(node for node in nodes if releases.get(node) == "12")
             if self.site.get("mail_store") == "dsync" and len(nodes) > 2 and old:

@@ -20,7 +20,7 @@ class Front:
 
     def weights(self, address, port=993):
         """The backends of a service by their addresses, with weights: {192.0.2.11: 1}."""
-        words = [line.split() for line in self.host.check_output("ipvsadm -L -n -t %s:%s", address, port).splitlines()]
+        words = [line.split() for line in self.host.check_output(f"ipvsadm -L -n -t {address}:{port}").splitlines()]
         return {word[1].rpartition(":")[0]: int(word[3]) for word in words if word[0] == "->" and word[1][0].isdigit()}
 
     def connections(self):
@@ -43,9 +43,18 @@ def fronts(another):
 
 @pytest.fixture
 def service(fronts):
-    """Service addresses, the first front end's first."""
-    network = fronts[0].own.rpartition(".")[0]
-    return [f"{network}.101", f"{network}.102"]
+    """The service address."""
+    return fronts[0].own.rpartition(".")[0] + ".101"
+
+
+@pytest.fixture
+def holder(fronts, service):
+    """Return a function that gives the front end that has the service address, and the other one."""
+
+    def find():
+        return sorted(fronts, key=lambda front: service not in front.service_addresses())
+
+    return find
 
 
 @pytest.fixture
@@ -56,14 +65,13 @@ def where(address):
 
 @pytest.fixture
 def all_is_well(fronts, service, where):
-    """Return a function that waits until each front end has its address and all backends."""
+    """Return a function that waits until one front end has the address and both have all backends."""
 
-    def wait(*addresses):
-        wanted = addresses or service
-        until(lambda: sorted(has for front in fronts for has in front.service_addresses()) == sorted(wanted), 90)
-        for front in fronts:
-            for at, port in itertools.product(wanted, PORTS.values()):
-                until(lambda f=front, a=at, p=port: f.weights(a, p) == dict.fromkeys(where, 1), 60)
+    def wait(backends=None):
+        until(lambda: [has for front in fronts for has in front.service_addresses()] == [service], 90)
+        wanted = dict.fromkeys(backends or where, 1)
+        for front, port in itertools.product(fronts, PORTS.values()):
+            until(lambda f=front, p=port: f.weights(service, p) == wanted, 60)
 
     return wait
 
