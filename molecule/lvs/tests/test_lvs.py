@@ -238,7 +238,7 @@ def test_secrets_are_root_s(fronts):
         assert PASSWORD not in front.host.file("/etc/ha.d/ldirectord.cf").content_string
         told = front.host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '; journalctl -o cat")
         encoded = base64.b64encode(b"\0probe@example.org\0" + PASSWORD.encode()).decode()
-        assert "lvs-check" in told and PASSWORD not in told and encoded not in told
+        assert "ldirectord" in told and PASSWORD not in told and encoded not in told
 
 
 def test_services_are_those_of_the_role(fronts, service):
