@@ -1,7 +1,10 @@
 import re
+import time
 
 import pytest
 import testinfra.utils.ansible_runner
+
+testinfra_hosts = ["ansible://deb12", "ansible://deb13"]
 
 
 @pytest.fixture
@@ -29,3 +32,32 @@ def test_other_tables_stay(host):
 
 def test_rules_come_back_with_the_host(host):
     assert host.service("dovecluster-firewall").is_enabled
+
+
+PACKET = """
+import socket, struct, sys
+source, target, port, *flags = sys.argv[1:]
+bits = sum({"syn": 2, "ack": 16}[flag] for flag in flags)
+ends = socket.inet_aton(source) + socket.inet_aton(target) + struct.pack("!BBH", 0, socket.IPPROTO_TCP, 20)
+head = struct.pack("!HHIIBBH", int(port), 40000, 1, 1, 80, bits, 1000)
+total = sum(struct.unpack("!16H", ends + head + bytes(4)))
+head += struct.pack("!HH", 0xFFFF - (total % 0xFFFF), 0)
+sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+sender.bind((source, 0))
+sender.sendto(head, (target, 0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("port", "flags", "passes"),
+    [(993, "syn ack", True), (995, "ack", True), (993, "syn", False), (994, "syn ack", False)],
+)
+def test_only_answers_of_servers_are_passed_on(host, another, peer, port, flags, passes):
+    server, name = another("server"), host.check_output("hostname")
+    source, router = (h.ansible.get_variables()["mail_cluster_address"] for h in (server, host))
+    other = another("deb13" if name == "deb12" else "deb12")
+    other.check_output("nft reset counter inet others passed")
+    server.check_output(f"ip route replace {peer} via {router}")
+    server.check_output(f"python3 -c %s {source} {peer} {port} {flags}", PACKET)
+    time.sleep(0.5)
+    assert ("packets 1 " in other.check_output("nft list counter inet others passed")) is passes
