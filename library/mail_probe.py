@@ -55,13 +55,13 @@ options:
     type: path
   steps:
     description:
-      - What to try at each address. V(lmtp) delivers as an MTA does, past the queue.
+      - What to try at each address. V(lmtp) delivers as an MTA does, past the queue; V(submission) sends as a user.
     type: list
     elements: str
-    choices: [smtp, lmtp, imap, pop3, quota, sieve]
+    choices: [smtp, lmtp, submission, imap, pop3, quota, sieve]
     default: [smtp, imap, pop3, quota, sieve]
   ports:
-    description: Ports that differ from 25 (smtp), 24 (lmtp), 993 (imap), 995 (pop3), 4190 (sieve).
+    description: Ports that differ from 25 (smtp), 24 (lmtp), 465 (submission), 993 (imap), 995 (pop3), 4190 (sieve).
     type: dict
     default: {}
   timeout:
@@ -175,6 +175,7 @@ from ansible.module_utils.mail_clients import (
     Sieve,
     SieveError,
     Smtp,
+    Submission,
     parse_quota,
     stored_by,
     tls_context,
@@ -183,7 +184,8 @@ from ansible.module_utils.user_names import NamingError, host_of, split
 
 DOMAIN = "probe.dovecluster.invalid"
 SCRIPT = 'require ["fileinto"];\n# Uploaded and removed by a probe; never active.\nkeep;\n'
-PORTS = {"smtp": 25, "lmtp": 24, "imap": 993, "pop3": 995, "sieve": 4190}
+DELIVERIES = {"smtp": Smtp, "lmtp": Lmtp, "submission": Submission}
+PORTS = {"smtp": 25, "lmtp": 24, "submission": 465, "imap": 993, "pop3": 995, "sieve": 4190}
 FAILURES = (OSError, imaplib.IMAP4.error, poplib.error_proto, smtplib.SMTPException, SieveError)
 
 
@@ -212,7 +214,7 @@ class Probe:
         wanted, addresses = self.params["steps"], self.params["addresses"]
         for address in addresses:
             self._step("login", address, partial(self._login, address))
-        for delivery in ("smtp", "lmtp"):
+        for delivery in DELIVERIES:
             if delivery in wanted and self.changes:
                 for address in self.params["delivery_addresses"] or addresses:
                     self._step(delivery, address, partial(self._deliver, delivery, address))
@@ -247,7 +249,7 @@ class Probe:
 
     def clean(self) -> None:
         """Remove what was delivered, and what an earlier probe had to leave before today."""
-        if not self.changes or not ({"smtp", "lmtp"} & set(self.params["steps"])):
+        if not self.changes or not set(DELIVERIES) & set(self.params["steps"]):
             return
         today = datetime.now(tz=UTC).strftime("%d-%b-%Y")
         for address in self.params["addresses"]:
@@ -323,10 +325,13 @@ class Probe:
         )
         hostname = self.params["delivery_hostname"] or self.params["hostname"]
         door = Door(address, hostname, self.tls, self.params["timeout"])
-        client = Smtp(door, self.ports["smtp"]) if protocol == "smtp" else Lmtp(door, self.ports["lmtp"])
+        client = DELIVERIES[protocol](door, self.ports[protocol])
+        sender = ""  # a bounce would have nowhere to go
         try:
-            # From nobody, as a bounce would have nowhere to go.
-            client.sendmail("", [self.user], text)
+            if protocol == "submission":
+                client.login(self.user, self.password)
+                sender = self.user
+            client.sendmail(sender, [self.user], text)
             self.sent[ident] = time.time()
             client.quit()
         finally:
@@ -399,7 +404,7 @@ class Probe:
 
     def _nothing_delivered(self) -> None:
         """Without a mail to find, finding none proves nothing."""
-        if self.changes and {"smtp", "lmtp"} & set(self.params["steps"]):
+        if self.changes and set(DELIVERIES) & set(self.params["steps"]):
             raise ProbeError("no mail was accepted, so none can be found")
 
 
@@ -417,7 +422,7 @@ def _search(session: Imap, *criteria: str) -> list[str]:
 
 def main() -> None:
     """Run the module."""
-    steps = ["smtp", "lmtp", "imap", "pop3", "quota", "sieve"]
+    steps = [*DELIVERIES, "imap", "pop3", "quota", "sieve"]
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "required": True},
@@ -432,7 +437,7 @@ def main() -> None:
                 "type": "list",
                 "elements": "str",
                 "choices": steps,
-                "default": [step for step in steps if step != "lmtp"],
+                "default": [step for step in steps if step not in ("lmtp", "submission")],
             },
             "ports": {"type": "dict", "default": {}},
             "timeout": {"type": "float", "default": 10},

@@ -132,6 +132,8 @@ class Check:
         ):
             if self.site.get(variable) not in choices:
                 self.report("site", variable, self.site.get(variable), f"one of {', '.join(choices)}")
+        if not isinstance(self.site.get("mail_submission", False), bool):
+            self.report("site", "mail_submission", self.site["mail_submission"], "true or false")
         for variable in ("mail_hostname", "mail_node_domain"):
             if not is_domain(self.site.get(variable)):
                 self.report("site", variable, self.site.get(variable), "a full domain name, such as mail.example.org")

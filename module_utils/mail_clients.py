@@ -97,6 +97,18 @@ class Lmtp(smtplib.LMTP):
         return self._door.secure(self._door.connect(port, timeout))
 
 
+class Submission(smtplib.SMTP):
+    """Message submission inside TLS (RFC 8314)."""
+
+    def __init__(self, door: Door, port: int = 465) -> None:
+        """Connect and greet."""
+        self._door = door
+        super().__init__(door.hostname, port, timeout=door.timeout)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self._door.secure(self._door.connect(port, timeout))
+
+
 class SieveError(Exception):
     """The ManageSieve server refused a command."""
 

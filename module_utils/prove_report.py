@@ -10,6 +10,7 @@ STEP_NAMES = {
     "login": "IMAP login",
     "smtp": "SMTP in",
     "lmtp": "LMTP in",
+    "submission": "submission",
     "imap": "IMAP out",
     "pop3": "POP3 out",
     "quota": "quota visible",
@@ -53,7 +54,7 @@ def report(
             tried = [entry for entry in done if entry["step"] == step]
             for entry in tried:
                 row(backend, STEP_NAMES[step], entry["address"], entry["ok"], entry["ms"], entry["detail"])
-            through = delivery_addresses if step in ("smtp", "lmtp") else addresses
+            through = delivery_addresses if step in ("smtp", "lmtp", "submission") else addresses
             for address in sorted(set(through) - {entry["address"] for entry in tried}):
                 why = "not tried" if done else str(probe.get("msg", "the probe gave no answer"))
                 row(backend, STEP_NAMES[step], address, False, None, why)

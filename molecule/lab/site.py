@@ -124,6 +124,7 @@ def front_door(lab: dict[str, Any], directory: Path) -> dict[str, Any]:
     return {
         "hostname": described["mail_hostname"],
         "addresses": described["mail_front_addresses"],
-        "ports": {"smtp": 25, "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "managesieve": 4190},
+        "ports": {"smtp": 25, "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "managesieve": 4190}
+        | ({"submission": 587, "submissions": 465} if described.get("mail_submission") else {}),
         "ca_file": str(directory / "inventory" / "ca.pem"),
     }
