@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.inventory_dns import check_dns
 from ansible.module_utils.inventory_ldap import check_ldap
 from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
+from ansible.module_utils.inventory_webmail import check_webmail
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
@@ -134,7 +135,8 @@ class Check:
                 self.report("site", variable, self.site.get(variable), f"one of {', '.join(choices)}")
         if not isinstance(self.site.get("mail_submission", False), bool):
             self.report("site", "mail_submission", self.site["mail_submission"], "true or false")
-        for variable in ("mail_hostname", "mail_node_domain"):
+        webmail = ["mail_webmail_hostname"] if self.groups.get("webmail") else []
+        for variable in ("mail_hostname", "mail_node_domain", *webmail):
             if not is_domain(self.site.get(variable)):
                 self.report("site", variable, self.site.get(variable), "a full domain name, such as mail.example.org")
         domains = self.site.get("mail_domains")
@@ -378,6 +380,7 @@ def check_site(
     check_san(check)
     check_ldap(check)
     check_dns(check)
+    check_webmail(check)
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})
