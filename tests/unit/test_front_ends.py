@@ -17,6 +17,12 @@ OWN = {
         "ports": {143, 993, 110, 995, 4190},
     },
     "haproxy": {"protocols": ["lmtp"], "lookups": False, "check": "haproxy", "ports": {993, 995, 4190}},
+    "director": {
+        "protocols": ["imap", "pop3", "lmtp", "sieve"],
+        "lookups": False,
+        "check": "imap",
+        "ports": {143, 993, 110, 995, 4190},
+    },
     "perdition": {"protocols": ["lmtp"], "lookups": True, "check": "perdition", "ports": {143, 993, 110, 995, 4190}},
 }
 

@@ -4,8 +4,8 @@
 director-check         does so for ever
 director-check status  says as JSON how the ring is seen from here; exits 1 if that is not as described
 
-Every director runs this and checks every backend, but only one acts: the one with the lowest address of those that are in
-the ring. So checks that see different things cannot undo each other's work.
+Every director runs this and checks every backend, but only one acts: the one with the lowest address of those that are
+in the ring. So checks that see different things cannot undo each other's work.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def plan(
 ) -> list[list[str]]:
     """Return what to tell the ring.
 
-    `weights` are those described, `before` those of the last time; a weight of 0 in the ring is an operator's, and stays
-    until the description changes. `well` has backends that have passed, or failed, often enough.
+    `weights` are those described, `before` those of the last time; a weight of 0 in the ring is an operator's, and
+    stays until the description changes. `well` has backends that have passed, or failed, often enough.
     """
     told = [["DIRECTOR-ADD", address] for address in sorted(set(directors) - ring.directors)]
     told += [["DIRECTOR-REMOVE", address] for address in sorted(ring.directors - set(directors))]
@@ -105,8 +105,8 @@ def plan(
         drained = backend.weight == 0 and before.get(address, weights[address]) == weights[address]
         if backend.weight != weights[address] and not drained:
             told.append(["HOST-UPDATE", address, str(weights[address])])
-    # Without one that works there is nothing to choose: the probe's password may be wrong, or a file system stands still while
-    # a node is fenced.
+    # Without one that works there is nothing to choose: the probe may be unknown, or a file system stands still while a
+    # node is fenced.
     works = [address for address, backend in known.items() if backend.up and backend.weight and well.get(address)]
     for address, backend in known.items():
         if not backend.up and well.get(address):
