@@ -183,7 +183,7 @@ def test_problems(directors, changes, said):
 def test_failures_and_passes_are_counted(monkeypatch, tmp_path):
     """Two failures soon one after the other, and three passes."""
     monkeypatch.setattr(director_check.ssl, "create_default_context", lambda cafile: None)
-    answers: list[str] = []
+    answers = []
     monkeypatch.setattr(director_check, "works", lambda *arguments: answers.pop(0))
     watch = Watch()
     config = {"ca": "", "backends": {ONE: {"name": "be1"}}}

@@ -27,12 +27,12 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("front_end", OWN)
-def test_one_program_answers_clients_is_checked_and_reads_new_certificates(front_end):
-    shown = "{{ {" + ", ".join(f"'{name}': {name}" for name in SHOWN) + "} | to_json }}"
+def values_of(host, names, front_end, inventory="dsync"):
+    """What variables of a host are, with a front end."""
+    shown = "{{ {" + ", ".join(f"'{name}': {name}" for name in names) + "} | to_json }}"
     done = subprocess.run(
         [
-            *(str(Path(sys.executable).parent / "ansible"), "front1", "--inventory=inventories/dsync"),
+            *(str(Path(sys.executable).parent / "ansible"), host, f"--inventory=inventories/{inventory}"),
             *("--playbook-dir=playbooks", "--one-line", "--module-name=ansible.builtin.debug", f"--args=msg={shown}"),
             f"--extra-vars=mail_front_end={front_end}",
         ],
@@ -42,7 +42,12 @@ def test_one_program_answers_clients_is_checked_and_reads_new_certificates(front
         check=True,
     )
     found = json.loads(done.stdout.partition("=> ")[2])["msg"]
-    found = json.loads(found) if isinstance(found, str) else found
+    return json.loads(found) if isinstance(found, str) else found
+
+
+@pytest.mark.parametrize("front_end", OWN)
+def test_one_program_answers_clients_is_checked_and_reads_new_certificates(front_end):
+    found = values_of("front1", SHOWN, front_end)
     wanted = OWN[front_end]
     assert found["dovecot_proxy_protocols"] == wanted["protocols"]
     assert found["dovecot_proxy_lookups"] is wanted["lookups"]
@@ -50,3 +55,36 @@ def test_one_program_answers_clients_is_checked_and_reads_new_certificates(front
     assert {"dovecot.service", "haproxy.service", "perdition@*.service"} <= set(found["pki_units"])
     ports = {port for rule in found["firewall_allow"] if rule["zone"] == "world" for port in rule["ports"]}
     assert ports - {25} == wanted["ports"]
+
+
+def test_directors_are_all_front_ends_and_nobody_else_reaches_the_ring():
+    names = ["dovecot_proxy_routes", "dovecot_proxy_ring", "dovecot_proxy_ring_address", "dovecot_proxy_lmtp_tls_port"]
+    names += [
+        "dovecot_director_ring",
+        "dovecot_director_backends",
+        "firewall_allow",
+        "firewall_zones",
+        "pki_units_at_once",
+    ]
+    names += ["mail_cluster_address", "mail_backends", "prove_route"]
+    fronts = [values_of(host, names, "director", "drbd_gfs2") for host in ("front1", "front2")]
+    ring = [front["mail_cluster_address"] for front in fronts]
+    for front in fronts:
+        assert (front["dovecot_proxy_routes"], front["prove_route"], front["pki_units_at_once"]) == (
+            "director",
+            "ring",
+            1,
+        )
+        assert front["dovecot_proxy_ring"] == front["dovecot_director_ring"] == ring
+        assert front["dovecot_proxy_ring_address"] == front["mail_cluster_address"]
+        assert front["dovecot_director_backends"] == {
+            name: {"address": backend["address"]} for name, backend in front["mail_backends"].items()
+        }
+        assert {rule["zone"] for rule in front["firewall_allow"] if 9090 in rule.get("ports", [])} == {"directors"}
+        assert {rule["zone"] for rule in front["firewall_allow"] if 2424 in rule.get("ports", [])} == {"front_ends"}
+        assert front["firewall_zones"]["directors"]["sources"] == ring
+    node = values_of("mail1", ["pki_addresses", "dovecot_backend_routes"], "director", "drbd_gfs2")
+    assert node["pki_addresses"] == [backend["address"] for backend in fronts[0]["mail_backends"].values()]
+    assert values_of("mail1", ["pki_addresses"], "proxy", "drbd_gfs2")["pki_addresses"] == []
+    away = values_of("front1", names[:4], "proxy", "drbd_gfs2")
+    assert list(away.values()) == ["shards", [], "", 0]

@@ -74,7 +74,8 @@ def test_backends_see_the_client_s_address(fronts, another, log_in):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_that_stops_is_taken_out_and_put_back(fronts, another, log_in, sessions, backend):
     opened = {user: log_in(fronts[number % 2].address, user) for number, user in enumerate(USERS[:20])}
-    before = {user: next(iter(sessions()[user])) for user in opened}
+    found = sessions()
+    before = {user: next(iter(found[user])) for user in opened}
     assert set(before.values()) == set(BACKENDS)
     host = another(BACKENDS[backend])
     host.check_output(f"systemctl stop {BE}")
@@ -97,22 +98,26 @@ def test_a_backend_that_stops_is_taken_out_and_put_back(fronts, another, log_in,
     # Users stay where their sessions are, through either director.
     for user in opened:
         log_in(fronts[1].address, user)
-    assert {tuple(sessions()[user]) for user in opened} == {(other(backend),)}
+    found = sessions()
+    assert {tuple(found[user]) for user in opened} == {(other(backend),)}
 
 
 def test_a_backend_that_loses_power_is_taken_out(fronts, log_in, sessions):
     users = USERS[20:40]
     for user in users:
         log_in(fronts[0].address, user)
-    assert {backend for user in users for backend in sessions()[user]} == set(BACKENDS)
+    found = sessions()
+    assert {backend for user in users for backend in found[user]} == set(BACKENDS)
     lab("kill", BACKENDS["be2"])
     try:
+        start = time.monotonic()
         for front in fronts:
-            took = until(lambda front=front: front.backends() == {"be1": True, "be2": False}, OUT_SECONDS)
-        print(f"be2 was out after {took:.1f} s")
+            until(lambda front=front: front.backends() == {"be1": True, "be2": False}, OUT_SECONDS)
+        print(f"be2 was out {time.monotonic() - start:.1f} s after the loss of power")
         for user in users:
             until(lambda user=user: log_in(fronts[1].address, user).lives(), 30)
-        assert {tuple(sessions()[user]) for user in users} == {("be1",)}
+        found = sessions()
+        assert {tuple(found[user]) for user in users} == {("be1",)}
     finally:
         lab("start", BACKENDS["be2"])
     until(lambda: all(front.well() for front in fronts), 60)
@@ -131,17 +136,19 @@ def test_the_last_backend_stays(fronts, another):
             host.check_output(f"systemctl start {BE}")
 
 
-def test_a_director_loses_power(fronts, log_in, place, service_address, another):
+def test_a_director_loses_power(fronts, log_in, places, service_address, another):
     """Users who have been moved are where the ring has them, and not where their hash says."""
     moved = USERS[40:50]
     for user in moved:
         log_in(fronts[0].address, user)
-        target = another(BACKENDS[other(place(user))]).ansible.get_variables()["mail_client_address"]
+    first = places(moved)
+    for user in moved:
+        target = another(BACKENDS[other(first[user])]).ansible.get_variables()["mail_client_address"]
         fronts[0].host.check_output(f"doveadm director move {user} {target}")
     time.sleep(3)
     for user in moved:
         log_in(fronts[0].address, user)
-    before = {user: place(user) for user in moved}
+    before = places(moved)
     hashed = fronts[1].host.check_output(f"doveadm director status {moved[0]}")
     current, by_hash, _ = (line.split()[1] for line in hashed.replace("Initial config", "Config").splitlines())
     assert current != by_hash
@@ -157,7 +164,7 @@ def test_a_director_loses_power(fronts, log_in, place, service_address, another)
         for user in moved:
             log_in(service_address, user)
         # Sessions through the one that is gone may still be there, on the same backend.
-        assert {user: place(user) for user in moved} == before
+        assert places(moved) == before
         assert staying.lives() and new.lives()
         took = until(lambda: left.status()["decides"], 60)
         print(f"the other one decided alone {time.monotonic() - start:.1f} s after the loss of power ({took:.1f})")
@@ -166,7 +173,30 @@ def test_a_director_loses_power(fronts, log_in, place, service_address, another)
     until(holder.well, 90)
     for user in moved:
         log_in(holder.address, user)
-    assert {user: place(user) for user in moved} == before
+    assert places(moved) == before
+
+
+def test_a_reload_ends_the_sessions_of_one_director_and_the_ring_remembers(fronts, log_in, places, address):
+    """As site.yml does it: one director after the other."""
+    users = USERS[10:20]
+    for user in users:
+        log_in(fronts[0].address, user)
+    first = places(users)
+    for user in users:
+        fronts[0].host.check_output(f"doveadm director move {user} {address(BACKENDS[other(first[user])])}")
+    time.sleep(3)
+    moved = {user: other(backend) for user, backend in first.items()}
+    staying = {user: log_in(fronts[1].address, user) for user in users}
+    ended = {user: log_in(fronts[0].address, user) for user in users}
+    fronts[0].host.check_output("systemctl reload dovecot")
+    until(lambda: not any(session.lives() for session in ended.values()), 20)
+    assert all(session.lives() for session in staying.values())
+    until(fronts[0].well, 20)
+    fronts[1].host.check_output("systemctl reload dovecot")
+    until(fronts[1].well, 20)
+    for user in users:
+        log_in(fronts[0].address, user)
+    assert places(users) == moved
 
 
 def test_move_a_user(fronts, log_in, place, site):
@@ -189,14 +219,16 @@ def test_move_nobody_to_nowhere(site):
 def test_drain_a_backend(fronts, log_in, sessions, site):
     users = USERS[:20]
     opened = {user: log_in(fronts[number % 2].address, user) for number, user in enumerate(users)}
-    before = {user: next(iter(sessions()[user])) for user in users}
+    found = sessions()
+    before = {user: next(iter(found[user])) for user in users}
     done = site("playbooks/director_flush.yml", backend="be1")
     assert done.returncode == 0, done.stdout
     try:
         for user, session in opened.items():
             assert session.lives() is (before[user] == "be2")
             log_in(fronts[0].address, user)
-        assert {tuple(sessions()[user]) for user in users} == {("be2",)}
+        found = sessions()
+        assert {tuple(found[user]) for user in users} == {("be2",)}
         last = site("playbooks/director_flush.yml", backend="be2")
         assert last.returncode and "be2 is the last one that takes users" in last.stdout
         time.sleep(12)  # checks go on
@@ -208,10 +240,10 @@ def test_drain_a_backend(fronts, log_in, sessions, site):
     assert [front.weights() for front in fronts] == [{"be1": 100, "be2": 100}] * 2
 
 
-def test_a_running_ring_takes_changes_over(fronts, log_in, place, settings, address):
+def test_a_running_ring_takes_changes_over(fronts, log_in, place, places, settings, address):
     addresses = {name: {"address": address(host)} for name, host in BACKENDS.items()}
     staying = {user: log_in(fronts[number % 2].address, user) for number, user in enumerate(USERS[:20])}
-    before = {user: place(user) for user in staying}
+    before = places(staying)
     weighed = {"be1": addresses["be1"], "be2": addresses["be2"] | {"weight": 50}}
     done = settings(described_backends=weighed)
     assert done.returncode == 0, done.stdout
