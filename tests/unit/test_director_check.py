@@ -109,7 +109,8 @@ PLANS = {
         GOOD,
         [["HOST-UPDATE", ONE, "100"]],
     ),
-    "a new one": ({OTHER: UP}, FULL, {OTHER: 100}, {OTHER: True}, [["HOST-SET", ONE, "100"]]),
+    "a new one": ({OTHER: UP}, FULL, {OTHER: 100}, GOOD, [["HOST-SET", ONE, "100"]]),
+    "a new one that has not passed yet": ({OTHER: UP}, FULL, {OTHER: 100}, {OTHER: True}, []),
     "one is no longer described": (
         {ONE: UP, OTHER: UP},
         {OTHER: 100},

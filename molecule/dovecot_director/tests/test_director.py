@@ -270,6 +270,31 @@ def test_a_running_ring_takes_changes_over(fronts, log_in, place, places, settin
     assert fresh
 
 
+def test_a_session_outlives_the_time_for_which_the_ring_remembers(fronts, log_in, place, address, play):
+    seconds = 20
+    done = play("molecule/dovecot_director/converge.yml", user_expire=seconds)
+    assert done.returncode == 0, done.stdout
+    try:
+        for front in fronts:
+            until(front.well, 60)
+        user = USERS[9]
+        log_in(fronts[0].address, user)
+        target = other(place(user))
+        fronts[0].host.check_output(f"doveadm director move {user} {address(BACKENDS[target])}")
+        time.sleep(3)
+        session = log_in(fronts[0].address, user)
+        time.sleep(3 * seconds)
+        for front in fronts:
+            assert f"Current: {address(BACKENDS[target])} " in front.host.check_output(
+                f"doveadm director status {user}"
+            )
+        log_in(fronts[1].address, user)
+        assert place(user) == target and session.lives()
+    finally:
+        done = play("molecule/dovecot_director/converge.yml")
+        assert done.returncode == 0, done.stdout
+
+
 def test_two_rings_are_told_apart(fronts, settings):
     own = fronts[1].host.ansible.get_variables()["mail_cluster_address"]
     done = settings("--limit=front2", ring=[own])

@@ -99,7 +99,8 @@ def plan(
     """
     told = [["DIRECTOR-ADD", address] for address in sorted(set(directors) - ring.directors)]
     told += [["DIRECTOR-REMOVE", address] for address in sorted(ring.directors - set(directors))]
-    told += [["HOST-SET", address, str(weight)] for address, weight in weights.items() if address not in ring.backends]
+    new = [address for address in weights if address not in ring.backends and well.get(address)]
+    told += [["HOST-SET", address, str(weights[address])] for address in new]
     known = {address: backend for address, backend in ring.backends.items() if address in weights}
     for address, backend in known.items():
         drained = backend.weight == 0 and before.get(address, weights[address]) == weights[address]
