@@ -27,7 +27,7 @@ ONE, OTHER, THIRD = "192.0.2.31", "192.0.2.32", "192.0.2.33"
 
 
 def test_a_ring_is_read():
-    ring = director_check.parse(HOSTS, TWO)
+    ring = director_check.parse(HOSTS, [*TWO, f"{C}\t9090\tremoved\t0\t"])
     assert ring.backends == {ONE: Backend(100, 3, True), OTHER: Backend(50, 0, False)}
     assert (ring.directors, ring.self, ring.left, ring.right, ring.synced) == ({A, B}, A, B, B, True)
 
