@@ -170,6 +170,14 @@ def routed_backends(backends: Mapping[str, Mapping[str, Any]], domain: str) -> d
     }
 
 
+def director_backends(backends: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give what directors need to know of each backend: its address and its weight."""
+    return {
+        name: {key: backend[key] for key in ("address", "weight") if key in backend}
+        for name, backend in backends.items()
+    }
+
+
 class FilterModule:
     """The filters."""
 
@@ -189,4 +197,5 @@ class FilterModule:
             "site_hosts": site_hosts,
             "service_addresses": service_addresses,
             "routed_backends": routed_backends,
+            "director_backends": director_backends,
         }

@@ -211,6 +211,7 @@ def own_problems(item: dict[str, Any], days: int) -> tuple[list[Problem], list[s
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         carried = {name.lower() for name in extension.value.get_values_for_type(x509.DNSName)}
+        carried |= {str(address) for address in extension.value.get_values_for_type(x509.IPAddress)}
     except x509.ExtensionNotFound:
         carried = set()
     lost = [

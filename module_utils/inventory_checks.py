@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible.module_utils.inventory_director import check_director
 from ansible.module_utils.inventory_dns import check_dns
 from ansible.module_utils.inventory_ldap import check_ldap
 from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
@@ -14,7 +15,7 @@ from ansible.module_utils.inventory_webmail import check_webmail
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
-FRONT_ENDS = ("proxy", "haproxy", "lvs", "perdition", "dns")
+FRONT_ENDS = ("proxy", "haproxy", "lvs", "perdition", "dns", "director")
 # Those that spread clients over backends without regard to the user.
 SPREADING = ("haproxy", "lvs")
 # What HAProxy does with TLS.
@@ -381,6 +382,7 @@ def check_site(
     check_ldap(check)
     check_dns(check)
     check_webmail(check)
+    check_director(check, releases or {})
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})

@@ -32,7 +32,8 @@ def report(
     """Build the rows from what is wanted, so that what was never tried is a row that fails.
 
     backends: {be1: {user, nodes}}; probes: result of mail_probe for each backend; nodes: result of
-    mail_node_info for each node; route: whether the user or the client decides which node serves a session.
+    mail_node_info for each node; route: what decides which node serves a session: the user,
+    a ring of directors or the client.
     """
     rows: list[dict[str, Any]] = []
     delivery_addresses = delivery_addresses or addresses
@@ -60,8 +61,8 @@ def report(
                 row(backend, STEP_NAMES[step], address, False, None, why)
         running = [node for node, answer in nodes.items() if backend in answer.get("running", [])]
         row(backend, "runs on one node", "-", len(running) == 1, None, ", ".join(running) or "it runs nowhere")
-        if route == "user":
-            _one_backend(row, backend, values["user"], running, addresses, nodes)
+        if route in ("user", "ring"):
+            _one_backend(row, backend, values["user"], running, addresses, nodes, route == "ring")
         if replicated:
             _replication(row, backend, values, nodes)
     if route == "client":
@@ -77,10 +78,15 @@ def _one_backend(
     running: Sequence[str],
     addresses: Sequence[str],
     nodes: Mapping[str, Mapping[str, Any]],
+    anywhere: bool,
 ) -> None:
-    """Check that the user's sessions through every front end are on the node that runs the backend."""
-    serving = {node: count for (node, name), count in _serving(user, nodes).items() if name == backend}
-    ok = len(serving) == 1 and list(serving) == running and sum(serving.values()) >= len(addresses) > 0
+    """Check that the user's sessions through every front end are on the node that runs the backend, or on any one."""
+    served = _serving(user, nodes)
+    if anywhere:
+        serving = {f"{node} by {name}": count for (node, name), count in served.items()}
+    else:
+        serving = {node: count for (node, name), count in served.items() if name == backend}
+    ok = len(serving) == 1 and sum(serving.values()) >= len(addresses) > 0 and (anywhere or list(serving) == running)
     seen = ", ".join(f"{count} on {node}" for node, count in serving.items()) or "none on any node"
     row(backend, "one backend rule", "-", ok, None, f"sessions through {len(addresses)} front addresses: {seen}")
 

@@ -46,7 +46,7 @@ def test_table_is_long_enough() -> None:
 
 
 STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours", "haproxy")
-SITES = ("ldap", "ldap_of_others", "dns", "webmail", *STORES)
+SITES = ("ldap", "ldap_of_others", "dns", "webmail", "director", *STORES)
 
 
 @pytest.mark.parametrize("kind", SITES)
@@ -81,6 +81,16 @@ def test_haproxy_is_for_stores_on_which_all_nodes_may_write(store: str) -> None:
     name = haproxy["site.mail_store"]
     assert found == ([] if name.endswith("_gfs2") else [f"haproxy with the store {name}"])
     assert problems(mutated(haproxy | {"site.mail_front_end_allowed": "haproxy"})) == []
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_directors_are_for_stores_on_which_a_user_may_change_nodes(store: str) -> None:
+    """Unless the operator names them."""
+    director = CASES[store] | {"site.mail_front_end": "director"}
+    found = [row["found"] for row in problems(mutated(director))]
+    name = director["site.mail_store"]
+    assert found == ([] if name.endswith("_gfs2") else [f"director with the store {name}"])
+    assert problems(mutated(director | {"site.mail_front_end_allowed": "director"})) == []
 
 
 def test_users_of_ldap_have_names_if_a_file_lists_them(tmp_path: Path) -> None:

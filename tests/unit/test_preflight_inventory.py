@@ -1,6 +1,7 @@
 """What hosts, clocks and certificates are found to be, told as problems."""
 
 import datetime
+import ipaddress
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,10 @@ def make(folder: Path, days: float, *names: str, uses: Sequence[x509.ObjectIdent
     builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - datetime.timedelta(days=99))
     builder = builder.not_valid_after(now + datetime.timedelta(days=days))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
+    carried = [
+        x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names
+    ]
+    builder = builder.add_extension(x509.SubjectAlternativeName(carried), False)
     if uses:
         builder = builder.add_extension(x509.ExtendedKeyUsage(uses), False)
     pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -105,6 +109,14 @@ def test_given_certificate_s_names(preflight: ModuleType, tmp_path: Path) -> Non
     item["names"] = ["Mail.example.org", "front1.nodes.example.org", "a.b.nodes.example.org", "imap.example.org"]
     [problem] = preflight.own_problems(item, 6)[0]
     assert problem["found"].endswith("lacks a.b.nodes.example.org, imap.example.org")
+
+
+def test_given_certificate_s_addresses(preflight: ModuleType, tmp_path: Path) -> None:
+    """Behind directors, mail nodes' carry those of their backends."""
+    item = make(tmp_path, 365, "be1.nodes.example.org", "192.0.2.31")
+    item["names"] = ["be1.nodes.example.org", "192.0.2.31", "192.0.2.32"]
+    [problem] = preflight.own_problems(item, 6)[0]
+    assert problem["found"].endswith("lacks 192.0.2.32")
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,16 @@ SECRETS = (
 )
 
 
-def told(variables: dict[str, Any], architecture: str = "dsync") -> set[str]:
-    """Run site.yml on the template with some variables changed, and return what is listed: host and variable.
+def told(variables: dict[str, Any], architecture: str = "dsync", *more: Path) -> set[str]:
+    """Run site.yml on the template, and more inventories, with some variables changed; return what is listed.
 
-    That no host can be reached is listed, too, and left out.
+    That is host and variable; that no host can be reached is listed, too, and left out.
     """
     done = subprocess.run(
         [
             *(
                 str(Path(sys.executable).parent / "ansible-playbook"),
-                f"--inventory=inventories/{architecture}",
+                *(f"--inventory={path}" for path in (f"inventories/{architecture}", *more)),
                 "playbooks/site.yml",
             ),
             f"--extra-vars={json.dumps(NOWHERE | variables)}",
@@ -116,3 +116,12 @@ def test_ldap_servers_that_nobody_asks_are_told() -> None:
     """What is left out of the inventory has its default, which preflight knows."""
     given = {**dict.fromkeys(SECRETS, "given"), "mail_directory": "passwd_file", "mail_routes": "shards"}
     assert told(given | {"mail_ldap_admin_password": "given"}, "dsync_ldap") == {"site: mail_directory"}
+
+
+def test_two_directors_with_different_rings_are_told(tmp_path: Path) -> None:
+    given = {**dict.fromkeys((*SECRETS, "drbd_secret"), "given"), "mail_front_end": "director"}
+    assert told(given, "drbd_gfs2") == set()
+    assert told(given, "dsync") == {"site: mail_front_end"}
+    ring = {"all": {"hosts": {"front2": {"dovecot_proxy_ring": ["198.51.100.15"]}}}}
+    (tmp_path / "ring.yml").write_text(json.dumps(ring))
+    assert told(given, "drbd_gfs2", tmp_path / "ring.yml") == {"front2: dovecot_proxy_ring"}

@@ -212,6 +212,31 @@ def test_where_the_client_decides_all_its_sessions_are_on_one_node() -> None:
     assert failed_for_clients({"mail1": [], "mail2": []}) == ["one node for a client"]
 
 
+def test_behind_directors_a_user_is_on_one_backend_whichever() -> None:
+    def failed_for_ring(*sessions: tuple[str, str], route: str = "ring") -> list[str]:
+        answers = {
+            node: {
+                "running": [name],
+                "sessions": [
+                    {"backend": backend, "user": "u", "service": "imap", "pid": 1, "client": "192.0.2.14"}
+                    for place, backend in sessions
+                    if place == node
+                ],
+            }
+            for node, name in (("mail1", "be1"), ("mail2", "be2"))
+        }
+        rows = report(WANTED, ADDRESSES, STEPS, {"be1": probe()}, answers, route=route)["rows"]
+        return [row["what"] for row in rows if not row["ok"]]
+
+    here, there = ("mail1", "be1"), ("mail2", "be2")
+    assert failed_for_ring(here, here) == []
+    assert failed_for_ring(there, there) == []
+    assert failed_for_ring(there, there, route="user") == ["one backend rule"]
+    assert failed_for_ring(here, there) == ["one backend rule"]
+    assert failed_for_ring(there) == ["one backend rule"]
+    assert failed_for_ring() == ["one backend rule"]
+
+
 def test_mail_that_never_reached_the_replica_fails() -> None:
     answers = nodes()
     answers["mail2"]["replicated"][0] = {"user": "u", "id": "<1>", "lag_ms": None}

@@ -57,10 +57,8 @@ def visit(pair, another):
         subject = f"test {uuid.uuid4().hex}"
         pause = f"/root/{subject[5:]}"
         words = [pair.url(), USER, PASSWORD, subject, pause]
-        command = (
-            "systemd-run --quiet --unit %s --setenv HOME=/root --property Type=exec --property StandardOutput=file:%s browse "
-            + "%s " * 5
-        )
+        settings = "--setenv HOME=/root --property Type=exec --property StandardOutput=file:%s"
+        command = f"systemd-run --quiet --unit %s {settings} browse " + "%s " * 5
         unit, said = f"browse-{subject[5:]}", f"{pause}.said"
         pair.client.check_output(command, unit, said, *words)
         try:
