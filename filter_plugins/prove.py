@@ -38,7 +38,7 @@ def prove_backends(
 def probed_backends(
     pod_backends: Mapping[str, Mapping[str, Any]], domain: str, user: str, backends: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, str]]:
-    """Give what a check of each of a pod's backends needs: its name on the certificate, its address, and the probe account on it."""
+    """Give what checks of a pod's backends need of each: its name on certificates, its address, its probe account."""
     users = mail_probe_users(backends, user)
     return {
         name: {"host": f"{name}.{domain}", "address": backend["address"], "user": users[name]}

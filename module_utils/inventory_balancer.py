@@ -77,7 +77,7 @@ def check_gateway(check: Check, balancer: dict[str, Any]) -> None:
 
 def check_health(check: Check, balancer: dict[str, Any]) -> None:
     """Check where backends tell how they are, and who is to be left alone."""
-    port = balancer.get("health_port", 9901)
+    port = balancer.get("health_port", 9910)
     if not isinstance(port, int) or isinstance(port, bool) or not 1024 <= port <= 65535:
         check.report("site", "mail_balancer.health_port", port, "a port from 1024 to 65535")
     elif port in PORTS:
@@ -116,22 +116,22 @@ def check_pool(check: Check, balancer: dict[str, Any]) -> None:
     pool = balancer.get("nat_pool")
     wanted = "the first and the last address that connections come from, within mail_balancer.networks"
     try:
-        first, last = (ipaddress.ip_address(str(item)) for item in (pool if isinstance(pool, list) else []))
-        pieces = list(ipaddress.summarize_address_range(first, last))  # type: ignore[type-var]
-    except (TypeError, ValueError):
+        first, last = (ipaddress.IPv4Address(str(item)) for item in (pool if isinstance(pool, list) else []))
+        pieces = list(ipaddress.summarize_address_range(first, last))
+    except ValueError:
         check.report("site", "mail_balancer.nat_pool", pool, wanted)
         return
     if not all(is_within(piece, balancer.get("networks")) for piece in pieces):
         check.report("site", "mail_balancer.nat_pool", f"{first} to {last}", wanted)
 
 
-def is_within(piece: ipaddress.IPv4Network | ipaddress.IPv6Network, networks: Any) -> bool:
+def is_within(piece: ipaddress.IPv4Network, networks: Any) -> bool:
     """Tell whether one of some networks, of which not all may be well-formed, has a piece of a range."""
     for value in networks if isinstance(networks, list) else []:
         try:
             network = ipaddress.ip_network(str(value))
         except ValueError:
             continue
-        if network.version == piece.version and piece.subnet_of(network):  # type: ignore[arg-type]
+        if isinstance(network, ipaddress.IPv4Network) and piece.subnet_of(network):
             return True
     return False

@@ -29,7 +29,8 @@ def haproxy(plan):
         f"backend {plan['stickiness']['name']}_clients",
         f"  stick-table type ipv6 size 1m expire {plan['stickiness']['seconds']}s",
     ]
-    checked = f"check port {probe['port']} inter {probe['interval_seconds']}s fall {probe['failures']} rise {probe['successes']}"
+    checked = f"check port {probe['port']} inter {probe['interval_seconds']}s"
+    checked += f" fall {probe['failures']} rise {probe['successes']}"
     for virtual in virtuals:
         name, idle = virtual["name"], virtual["idle_seconds"]
         assert (virtual["protocol"], virtual["tls"], virtual["balance"]) == ("tcp", "passthrough", "least_connections")
@@ -39,6 +40,7 @@ def haproxy(plan):
         for kind in ("", "_last_resort"):
             text += [f"backend {name}{kind}", f"  timeout server {idle}s", "  balance leastconn"]
             text += [f"  stick on src table {virtual['stickiness']}_clients"]
+            text += ["  source 0.0.0.0 usesrc clientip"] if plan["forwarding"] == "transparent" else []
             if not kind:
                 text += [
                     f"  option httpchk {probe['method']} {probe['path']}",
@@ -88,7 +90,7 @@ class Balancer:
 
     def health(self, address):
         """What a backend says of itself."""
-        return self.host.check_output("python3 -c %s %s", GET, f"http://{address}:9901/")
+        return self.host.check_output("python3 -c %s %s", GET, f"http://{address}:9910/")
 
 
 def read_plan(folder=PLAN):

@@ -34,7 +34,7 @@ def written(play, tmp_path):
 
 
 def ace(text):
-    """Parse an ACE's configuration into blocks: {(kind, name): [lines]}. Whatever a block does not begin with is an error."""
+    """Parse an ACE's configuration into blocks, {(kind, name): [lines]}; a block of an unknown kind is an error."""
     blocks = {}
     block = None
     for line in text.splitlines():
@@ -79,10 +79,8 @@ def test_every_backend_and_service_is_in_the_plan(plan, address):
         assert f"| {server['name']} | {server['address']} | {server['host']} | yes |" in text
     for virtual in plan["virtual_servers"]:
         assert {*virtual["real_servers"]} == {*BACKENDS} and virtual["stickiness"] == plan["stickiness"]["name"]
-        assert (
-            f"| {virtual['name']} | {', '.join(virtual['addresses'])} | tcp {virtual['port']} | {virtual['real_port']} |"
-            in text
-        )
+        where = ", ".join(virtual["addresses"])
+        assert f"| {virtual['name']} | {where} | tcp {virtual['port']} | {virtual['real_port']} |" in text
     assert "PROXY protocol header of version 2" in text
     assert {file.name for file in PLAN.iterdir()} == {"plan.md", "balancer.json"}
 
@@ -122,7 +120,7 @@ def test_ace(written, address, forwarding):
         assert uses(lines, "probe") and set(uses(lines, "probe")) <= set(probes)
         states = {line[1]: lines[number + 1] for number, line in enumerate(lines) if line[0] == "rserver"}
         assert states == {"be1": ["inservice"], "be2": ["inservice", "standby"]}
-    assert uses(probes["mail-health"], "port") == ["9901"] and uses(probes["mail-health"], "expect", "status") == [
+    assert uses(probes["mail-health"], "port") == ["9910"] and uses(probes["mail-health"], "expect", "status") == [
         "200"
     ]
     [(group, lines)] = named(blocks, "sticky").items()

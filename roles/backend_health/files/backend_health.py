@@ -2,8 +2,8 @@
 
 backend_health.py CONFIG
 
-Every backend is checked by itself every few seconds, and an answer is what the last check found, so that it costs nothing to
-ask often. All addresses are listened on from the start: one that is on another host now may come with its backend at any time.
+Every backend is checked by itself every few seconds, and an answer is what the last check found, so asking often costs
+nothing. All addresses are listened on from the start: one that another host has now may come with its backend any time.
 """
 
 from __future__ import annotations
