@@ -116,3 +116,10 @@ def test_ldap_servers_that_nobody_asks_are_told() -> None:
     """What is left out of the inventory has its default, which preflight knows."""
     given = {**dict.fromkeys(SECRETS, "given"), "mail_directory": "passwd_file", "mail_routes": "shards"}
     assert told(given | {"mail_ldap_admin_password": "given"}, "dsync_ldap") == {"site: mail_directory"}
+
+
+def test_a_balancer_that_is_not_described_is_told() -> None:
+    given = dict.fromkeys(SECRETS, "given") | {"mail_front_end": "external", "mail_front_addresses": ["203.0.113.100"]}
+    expected = {"site: mail_front_end", "site: mail_balancer"}
+    assert told(given, "dsync_dns") == expected
+    assert told(given | {"mail_balancer": "ace"}, "dsync_dns") == expected

@@ -139,7 +139,7 @@ def test_ace(written, address, forwarding):
     matched = [line for lines in classes.values() for line in lines]
     assert {(line[3], line[6]) for line in matched} == wanted and len(matched) == len(wanted)
     lists = named(blocks, "access-list")
-    assert {(line[6], line[8]) for line in lists["mail-from-clients"]} == wanted
+    assert {(line[7], line[9]) for line in lists["mail-from-clients"]} == wanted
     interfaces = named(blocks, "interface")
     assert uses(interfaces["10"], "service-policy", "input") == [outer]
     assert {name for lines in interfaces.values() for name in uses(lines, "access-group", "input")} == set(lists)
@@ -147,7 +147,7 @@ def test_ace(written, address, forwarding):
     nat = set(uses(policies[outer], "nat", "dynamic"))
     assert nat == set(uses(interfaces["20"], "nat-pool")) == ({"1"} if forwarding == "source_nat" else set())
     if forwarding == "transparent":
-        assert {line[5] for line in lists["mail-from-backends"]} == {address(host) for host in BACKENDS.values()}
+        assert {line[6] for line in lists["mail-from-backends"]} == {address(host) for host in BACKENDS.values()}
     # Another plan has none.
     done, _ = written(product="other")
     assert done.returncode == 0 and not (folder / "ace.cfg").exists()
