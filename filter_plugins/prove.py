@@ -35,6 +35,17 @@ def prove_backends(
         raise AnsibleFilterError(f"prove_backends: no group or key {error}") from error
 
 
+def probed_backends(
+    pod_backends: Mapping[str, Mapping[str, Any]], domain: str, user: str, backends: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """Give what checks of a pod's backends need of each: its name on certificates, its address, its probe account."""
+    users = mail_probe_users(backends, user)
+    return {
+        name: {"host": f"{name}.{domain}", "address": backend["address"], "user": users[name]}
+        for name, backend in pod_backends.items()
+    }
+
+
 class FilterModule:
     """The filters."""
 
@@ -43,5 +54,6 @@ class FilterModule:
         return {
             "mail_probe_users": mail_probe_users,
             "prove_backends": prove_backends,
+            "probed_backends": probed_backends,
             "prove_report": report,
         }

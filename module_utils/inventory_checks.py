@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible.module_utils.inventory_balancer import VIRTUAL, check_balancer
 from ansible.module_utils.inventory_director import check_director
 from ansible.module_utils.inventory_dns import check_dns
 from ansible.module_utils.inventory_ldap import check_ldap
@@ -15,9 +16,9 @@ from ansible.module_utils.inventory_webmail import check_webmail
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
-FRONT_ENDS = ("proxy", "haproxy", "lvs", "perdition", "dns", "director")
+FRONT_ENDS = ("proxy", "haproxy", "lvs", "perdition", "dns", "director", "external")
 # Those that spread clients over backends without regard to the user.
-SPREADING = ("haproxy", "lvs")
+SPREADING = ("haproxy", "lvs", "external")
 # What HAProxy does with TLS.
 FRONT_END_TLS = ("passthrough", "terminate")
 # How packets reach a backend with LVS.
@@ -230,18 +231,23 @@ class Check:
 
     def check_front(self) -> None:
         """Check the service addresses of front ends."""
+        external = self.site.get("mail_front_end") == "external"
         # Where clients go straight to backends, MTAs alone have such addresses.
         front_ends = self.groups.get("mta" if self.site.get("mail_front_end") == "dns" else "front_ends", [])
         addresses = self.site.get("mail_front_addresses")
         if not isinstance(addresses, list) or not addresses:
-            if front_ends:
+            if external:
+                self.report("site", "mail_front_addresses", addresses, "a list of the balancer's virtual addresses")
+            elif front_ends:
                 self.report("site", "mail_front_addresses", addresses, "a list of addresses in mail_networks.clients")
             return
-        if front_ends and len(addresses) > len(front_ends):
+        if front_ends and not external and len(addresses) > len(front_ends):
             wanted = f"at most one for each host that takes them ({len(front_ends)})"
             self.report("site", "mail_front_addresses", f"{len(addresses)} addresses", wanted)
         for address in addresses:
-            self.address("site", "mail_front_addresses", address, "clients", "a front end's service address")
+            # A balancer that is not ours may have them in a network that the site does not know.
+            network, what = ("", VIRTUAL) if external else ("clients", "a front end's service address")
+            self.address("site", "mail_front_addresses", address, network, what)
 
     def check_spread(self) -> None:
         """Check that clients may be spread over backends without regard to the user."""
@@ -383,6 +389,7 @@ def check_site(
     check_dns(check)
     check_webmail(check)
     check_director(check, releases or {})
+    check_balancer(check)
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})

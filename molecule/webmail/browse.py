@@ -16,6 +16,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as condition
 from selenium.webdriver.support.ui import WebDriverWait
 
+LINKS = """
+const links = [...document.querySelectorAll("#messagelist .subject a")];
+return links.filter(link => link.textContent.includes(arguments[0])).map(link => link.href);
+"""
+
 
 def main():
     """Do all that, in Chromium without a screen."""
@@ -28,6 +33,12 @@ def main():
 
     def see(*where, longest=60):
         return WebDriverWait(browser, longest).until(condition.element_to_be_clickable(where))
+
+    def ready():
+        """Clicks are lost before the page's scripts have read it."""
+        WebDriverWait(browser, 60).until(
+            lambda b: b.execute_script("return window.rcmail && rcmail.gui_objects && !rcmail.busy")
+        )
 
     def done(what):
         print(what, flush=True)
@@ -43,6 +54,7 @@ def main():
         browser.get(f"{url}/?_task=mail&_action=compose&_to={user}")
         see(By.ID, "compose-subject").send_keys(subject)
         see(By.ID, "composebody").send_keys("Written in a browser.")
+        ready()
         see(By.CSS_SELECTOR, "button.send").click()
         WebDriverWait(browser, 60).until(lambda b: "_action=compose" not in b.current_url)
         done("sent")
@@ -56,23 +68,20 @@ def main():
             browser.get(f"{url}/?_task=mail&_mbox=INBOX")
             if browser.find_elements(By.ID, "rcmloginuser"):
                 raise SystemExit("the session is gone")
-            found = [
-                link
-                for link in browser.find_elements(By.CSS_SELECTOR, "#messagelist .subject a")
-                if subject in link.text
-            ]
+            found = browser.execute_script(LINKS, subject)  # at once: the list is drawn anew now and then
             if found:
                 break
             if time.monotonic() - start > 90:
                 raise SystemExit("no mail of this subject: " + browser.page_source[:2000])
             time.sleep(1)
-        browser.get(found[0].get_attribute("href").replace("_action=preview", "_action=show"))
+        browser.get(found[0].replace("_action=preview", "_action=show"))
         see(By.ID, "message-content")
         if "Written in a browser." not in browser.find_element(By.ID, "message-content").text:
             raise SystemExit("the mail is another one")
         done(f"read {time.monotonic() - start:.1f}")
 
         browser.get(f"{url}/?_task=mail")
+        ready()
         see(By.CSS_SELECTOR, "a.logout").click()
         see(By.ID, "rcmloginuser")
         done("logged out")

@@ -125,3 +125,10 @@ def test_two_directors_with_different_rings_are_told(tmp_path: Path) -> None:
     ring = {"all": {"hosts": {"front2": {"dovecot_proxy_ring": ["198.51.100.15"]}}}}
     (tmp_path / "ring.yml").write_text(json.dumps(ring))
     assert told(given, "drbd_gfs2", tmp_path / "ring.yml") == {"front2: dovecot_proxy_ring"}
+
+
+def test_a_balancer_that_is_not_described_is_told() -> None:
+    given = dict.fromkeys(SECRETS, "given") | {"mail_front_end": "external", "mail_front_addresses": ["203.0.113.100"]}
+    expected = {"site: mail_front_end", "site: mail_balancer"}
+    assert told(given, "dsync_dns") == expected
+    assert told(given | {"mail_balancer": "ace"}, "dsync_dns") == expected
