@@ -47,10 +47,10 @@ author: Dovecluster
 """
 
 EXAMPLES = r"""
-- name: Run HAProxy
+- name: Run the time service
   unit_current:
-    name: haproxy.service
-    reload_for: [/etc/haproxy/haproxy.cfg]
+    name: chrony.service
+    restart_for: [/etc/chrony/chrony.conf]
 
 - name: Have running backends read their configuration again
   unit_current:
