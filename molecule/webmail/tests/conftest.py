@@ -25,7 +25,7 @@ class Pair:
         """Find them."""
         self.names, self.port, self.vote = PAIRS[release], PORTS[release], VOTES[release]
         self.hosts = {name: another(name) for name in self.names}
-        self.client = another("client")
+        self.client, self.balancer = another("client"), another("front12")
 
     def sql(self, name, statement):
         """What the database of a host answers, as user of the web server; nothing from a host that is away."""
@@ -36,8 +36,16 @@ class Pair:
             return ""
 
     def is_whole(self):
-        """Whether both have the other and the third vote."""
-        return all(self.sql(name, SIZE).endswith("3") for name in self.names)
+        """Whether both have the other and the third vote, and browsers are sent to both."""
+        return all(self.sql(name, SIZE).endswith("3") and "UP" in self.status(name) for name in self.names)
+
+    def status(self, name):
+        """What the balancer thinks of a host; nothing while it is away."""
+        try:
+            shown = self.balancer.run("echo show stat | socat stdio /run/haproxy/admin.sock").stdout
+        except RuntimeError:
+            return ""
+        return next((line for line in shown.splitlines() if f",{name}," in line and "unchecked" not in line), "")
 
     def requests(self):
         """How many pages each host has served to the browser."""
