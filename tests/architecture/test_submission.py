@@ -1,5 +1,6 @@
 """Users send mail through the front door where the site says so, and nobody else does."""
 
+import functools
 import smtplib
 import uuid
 
@@ -23,6 +24,11 @@ def send(door, sender, receiver):
     return ident
 
 
+def has(front, user, ident):
+    """Whether a user has a mail."""
+    return ident in {copy.id for copy in fetch_user(front, user)}
+
+
 def test_users_send_mail_and_nobody_else_does(lab, host):
     front = lab.front()
     sender, receiver = front.users[:2]
@@ -34,7 +40,7 @@ def test_users_send_mail_and_nobody_else_does(lab, host):
         return
     for door in doors:
         ident = send(door, sender, receiver)
-        wait_for("it arrives", lambda ident=ident: ident in {copy.id for copy in fetch_user(front, receiver)}, 30)
+        wait_for("it arrives", functools.partial(has, front, receiver, ident), 30)
         with Submission(door) as client, pytest.raises(smtplib.SMTPResponseException) as refused:
             client.sendmail("ann@example.net", ["bob@example.net"], "Hello.")
         assert refused.value.smtp_code == 530
