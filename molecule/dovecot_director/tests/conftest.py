@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from shared.pods import lab, until
+from shared.settings import changed_back
 
 BACKENDS = {"be1": "back12", "be2": "back13"}
 FRONTS = ("front1", "front2")
@@ -149,16 +150,8 @@ def place(places):
 def settings(play):
     """Return a function that changes what directors look after, by the role; afterwards it is as before."""
     run = functools.partial(play, "molecule/dovecot_director/converge.yml", "--tags=director")
-    changed = []
-
-    def change(*arguments, **values):
-        changed.append(values)
-        return run(*arguments, **values)
-
-    yield change
-    if changed:
-        done = run()
-        assert done.returncode == 0, done.stdout
+    with changed_back(run) as change:
+        yield change
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from shared.front_door import BACKENDS, address, lines, sources, speak
 from shared.pods import until
+from shared.settings import changed_back
 
 __all__ = ["BACKENDS", "address", "lines", "sources", "speak"]  # fixtures among them
 PLAN = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "balancer"
@@ -108,17 +109,8 @@ def plan():
 def settings(play):
     """Return a function that provisions with other values; afterwards all is as before."""
     run = functools.partial(play, "molecule/external/converge.yml")
-    changed = []
-
-    def change(*arguments, **values):
-        if not {"--check", "--tags=plan"} & {*arguments}:
-            changed.append(values)
-        return run(*arguments, **values)
-
-    yield change
-    if changed:
-        done = run()
-        assert done.returncode == 0, done.stdout
+    with changed_back(run, harmless=("--check", "--tags=plan")) as change:
+        yield change
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import io
 
 import pytest
 from shared.front_door import BACKENDS, address, lines, sources, speak
+from shared.settings import changed_back
 
 __all__ = ["BACKENDS", "address", "lines", "sources", "speak"]  # fixtures among them
 ASK = (
@@ -66,14 +67,5 @@ def places(speak, sources):
 def settings(play):
     """Return a function that changes front ends by the role; afterwards they are as before."""
     run = functools.partial(play, "molecule/haproxy/converge.yml", "--tags=haproxy")
-    changed = []
-
-    def change(*arguments, **values):
-        if "--check" not in arguments:
-            changed.append(values)
-        return run(*arguments, **values)
-
-    yield change
-    if changed:
-        done = run()
-        assert done.returncode == 0, done.stdout
+    with changed_back(run) as change:
+        yield change

@@ -6,6 +6,7 @@ import itertools
 import pytest
 from shared.front_door import BACKENDS, address, lines, sources, speak
 from shared.pods import until
+from shared.settings import changed_back
 
 __all__ = ["BACKENDS", "address", "lines", "sources", "speak"]  # fixtures among them
 PORTS = {"imaps": 993, "pop3s": 995, "sieve": 4190}
@@ -86,16 +87,11 @@ def places(speak, sources):
 def settings(play):
     """Return a function that changes front ends by the role; afterwards they are as before."""
     run = functools.partial(play, "molecule/lvs/converge.yml")
-    changed = []
+    with changed_back(run) as change:
 
-    def change(*arguments, **values):
-        if "--check" not in arguments:
-            changed.append(values)
-        done = run(*arguments, **values)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        def good(*arguments, **values):
+            done = change(*arguments, **values)
+            assert done.returncode == 0, done.stdout
+            return done.stdout
 
-    yield change
-    if changed:
-        done = run()
-        assert done.returncode == 0, done.stdout
+        yield good

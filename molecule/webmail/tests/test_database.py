@@ -76,6 +76,20 @@ def test_what_cannot_work_is_refused(run, more, says):
     assert done.returncode != 0 and says in done.stdout, done.stdout
 
 
+def test_a_server_with_data_of_its_own_is_no_member(another, play):
+    """It would get the cluster's data in place of its own."""
+    host = another("client")
+    host.check_output("mkdir -p /var/lib/mysql/shop")
+    address = host.ansible.get_variables()["mail_client_address"]
+    variables = {"galera_members": {"client": address, "x": "192.0.2.1"}, "galera_arbitrators": {"y": "192.0.2.2"}}
+    try:
+        done = play("molecule/webmail/stranger.yml", "--limit=client", **variables)
+        assert done.returncode != 0 and "no member of dovecluster: shop" in " ".join(done.stdout.split()), done.stdout
+        assert "changed=0" in done.stdout
+    finally:
+        host.check_output("rm -r /var/lib/mysql")
+
+
 def test_members_of_two_releases_are_refused(play, another):
     addresses = {n: another(n).ansible.get_variables()["mail_client_address"] for n in ("web12a", "web13a")}
     done = play(

@@ -1,0 +1,19 @@
+"""Roles that tests run again with other values."""
+
+import contextlib
+
+
+@contextlib.contextmanager
+def changed_back(run, harmless=("--check",)):
+    """Give a function that runs a play with other values; at the end run it without them, if anything may have changed."""
+    changed = []
+
+    def change(*arguments, **values):
+        if not {*harmless} & {*arguments}:
+            changed.append(values)
+        return run(*arguments, **values)
+
+    yield change
+    if changed:
+        done = run()
+        assert done.returncode == 0, done.stdout
