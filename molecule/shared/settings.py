@@ -5,7 +5,7 @@ import contextlib
 
 @contextlib.contextmanager
 def changed_back(run, harmless=("--check",)):
-    """Give a function that runs a play with other values; at the end run it without them, if anything may have changed."""
+    """Give a function that runs a play with other values; run it without them at the end, if something changed."""
     changed = []
 
     def change(*arguments, **values):
