@@ -72,3 +72,7 @@ def test_the_newest_file_of_files_directories_and_patterns(tmp_path):
     assert newest([pattern]) == Files(pattern, 20)
     assert newest([one, folder]) == Files(folder, 30)
     assert newest([gone]) == newest([]) == NEVER
+
+
+def test_a_unit_without_files_of_its_own_is_started_too():
+    assert action(unit(ActiveState="inactive"), NEVER, NEVER, 0, as_is=False) == "start"
