@@ -32,6 +32,8 @@ BOTH = "both"  # a role's scenario has hosts of both releases
 ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
 ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# What a log says of a failure: Ansible's and Molecule's lines, and pytest's with the exception.
+CAUSE = re.compile(r"^(?:E +)?(?:fatal: |FAILED|ERROR|\[ERROR\]: |\w+Error: |assert ).*", re.MULTILINE)
 
 
 @dataclass
@@ -298,7 +300,14 @@ def execute(part: Part) -> None:
         print(f"  {'ok  ' if part.passed else 'FAIL'}  {part.name} ({part.seconds:.0f} s)", flush=True)
         record(part)
         if not part.passed:
-            print("\n".join(f"        {line}" for line in part.log.read_text().splitlines()[-60:]), flush=True)
+            print("\n".join(f"        {line}" for line in causes(part.log.read_text())), flush=True)
+
+
+def causes(log: str) -> list[str]:
+    """What a failed part's log says of the failure: the last 40 lines that tell it, or the log's end."""
+    text = COLOUR.sub("", log)
+    lines = CAUSE.findall(text) or text.splitlines()
+    return [line[:600] for line in lines[-40:]]
 
 
 def recorded() -> dict[str, Any]:

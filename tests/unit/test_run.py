@@ -119,3 +119,22 @@ def test_scenarios_that_pass_are_recorded_and_not_due(monkeypatch, tmp_path, tit
     assert due["role firewall"]
     monkeypatch.setattr(run, "inputs", lambda scenario, architecture: "changed")
     assert not any(passed for _, passed in run.every_scenario())
+
+
+def test_a_failed_part_shows_the_cause_and_not_how_it_was_cleaned_up():
+    log = """TASK [Every proof passed]
+\x1b[31mfatal: [localhost]: FAILED! => {"msg": "FAILED  power_loss  lost 1"}\x1b[0m
+    def test_mail():
+>       assert mail
+E       AssertionError: no mail
+FAILED molecule/shared/test_site.py::test_mail - AssertionError
+
+PLAY [Remove the scenario's hosts]
+ok: [mail1]
+"""
+    assert run.causes(log) == [
+        'fatal: [localhost]: FAILED! => {"msg": "FAILED  power_loss  lost 1"}',
+        "E       AssertionError: no mail",
+        "FAILED molecule/shared/test_site.py::test_mail - AssertionError",
+    ]
+    assert run.causes("one\ntwo") == ["one", "two"]
