@@ -33,7 +33,7 @@ ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
 ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # What a log says of a failure: Ansible's and Molecule's lines, and pytest's with the exception.
-CAUSE = re.compile(r"^(?:E +)?(?:fatal: |FAILED|ERROR|\[ERROR\]: |\w+Error: |assert ).*", re.MULTILINE)
+CAUSE = re.compile(r"^(?:E +)?(?:fatal: |FAILED(?! - RETRYING)|ERROR|\[ERROR\]: |\w+Error: |assert ).*", re.MULTILINE)
 
 
 @dataclass

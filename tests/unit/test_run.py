@@ -122,7 +122,8 @@ def test_scenarios_that_pass_are_recorded_and_not_due(monkeypatch, tmp_path, tit
 
 
 def test_a_failed_part_shows_the_cause_and_not_how_it_was_cleaned_up():
-    log = """TASK [Every proof passed]
+    log = """FAILED - RETRYING: [mail1]: Wait for quorum (30 retries left).
+TASK [Every proof passed]
 \x1b[31mfatal: [localhost]: FAILED! => {"msg": "FAILED  power_loss  lost 1"}\x1b[0m
     def test_mail():
 >       assert mail
