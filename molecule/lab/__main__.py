@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from . import machine, site
-from .commands import STATE, LabError, run
+from .commands import STATE, LabError, networks, run
 from .images import SUITES
 from .labs import Lab, labs
 
@@ -141,16 +141,17 @@ def welcome(arguments: argparse.Namespace) -> None:
     first, last = (list(lab.data["users"].items())[index] for index in (0, -1))
     print(
         f"""
-  Mail server   {door["hostname"]}: IMAP {ports["imaps"]} (TLS) or {ports["imap"]} (STARTTLS), \
-POP3 {ports["pop3s"]}, ManageSieve {ports["managesieve"]}, SMTP in {ports["smtp"]}
-  Its addresses {", ".join(door["addresses"])} (put them into /etc/hosts on this machine, or give them to the client)
+  Mail server   {door["login_hostname"]}: IMAP {ports["imaps"]} (TLS) or {ports["imap"]} (STARTTLS), \
+POP3 {ports["pop3s"]}, ManageSieve {ports["managesieve"]}
+  Its addresses {", ".join(door["login_addresses"])} (for /etc/hosts on this machine, or the client)
+  Mail comes in {door["hostname"]}: SMTP {ports["smtp"]} at {", ".join(door["addresses"])}
   CA to trust   {door["ca_file"]}
   Users         {first[0]} with password {first[1]}
                 {last[0]} with password {last[1]}
                 all of them: script/lab --lab {lab.name} info
 
-  Read mail     curl --cacert {door["ca_file"]} --resolve {door["hostname"]}:993:{door["addresses"][0]} \\
-                  --user {first[0]} imaps://{door["hostname"]}/INBOX
+  Read mail     curl --cacert {door["ca_file"]} --resolve {door["login_hostname"]}:993:{door["login_addresses"][0]} \\
+                  --user {first[0]} imaps://{door["login_hostname"]}/INBOX
   Look inside   script/lab --lab {lab.name} status
                 script/lab --lab {lab.name} ssh mail1 crm_mon -1
   Break it      script/lab --lab {lab.name} kill mail1
@@ -192,8 +193,7 @@ def left_behind() -> set[str]:
     """Names of labs that have anything on this machine: state, containers or networks."""
     states = [path.name for path in STATE.glob("*")]
     listed = run(["podman", "ps", "--all", "--format", '{{index .Labels "dovecluster.lab"}}']).split()
-    networks = json.loads(run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()]))
-    labels = [(n.get("labels") or {}).get("dovecluster.lab") for n in networks]
+    labels = [(network.get("labels") or {}).get("dovecluster.lab") for network in networks()]
     return {name for name in [*states, *listed, *labels] if name}
 
 

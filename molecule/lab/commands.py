@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 CACHE = Path("/var/cache/dovecluster-lab")
 STATE = Path("/var/lib/dovecluster-lab")
@@ -37,6 +39,11 @@ def run(argv: Sequence[str], *, check: bool = True, stdin: str | None = None, er
 def environment() -> dict[str, str]:
     """The environment for podman: the lab's own containers.conf, so that the user's stays as it is."""
     return {**os.environ, "CONTAINERS_CONF": str(CACHE / "containers.conf")}
+
+
+def networks() -> list[dict[str, Any]]:
+    """podman's networks, each with "name", "subnets" and "labels": listed at once, as another lab may go meanwhile."""
+    return json.loads(run(["podman", "network", "ls", "--format", "json"]))
 
 
 def say(text: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, site
-from .commands import CACHE, STATE, LabError, environment, run, say
+from .commands import CACHE, STATE, LabError, environment, networks, run, say
 from .images import ensure_image
 
 SUBNETS = [f"10.231.{third}.0/24" for third in range(1, 255)]
@@ -136,8 +136,7 @@ class Lab:
 
     def create_network(self, name: str) -> dict[str, str]:
         """Make a podman network on the first free subnet of the lab's range."""
-        listed = json.loads(run(["podman", "network", "inspect", *run(["podman", "network", "ls", "-q"]).split()]))
-        taken = {s["subnet"] for n in listed for s in n.get("subnets", [])}
+        taken = {subnet["subnet"] for network in networks() for subnet in network.get("subnets", [])}
         subnet = next((s for s in SUBNETS if s not in taken), None)
         if subnet is None:
             raise LabError(f"all {len(SUBNETS)} subnets of 10.231.0.0/16 are taken; 'script/lab down --all' frees them")
@@ -238,9 +237,9 @@ class Lab:
         if containers:
             run(["podman", "rm", "--force", "--time", "0", *containers])
         machine.remove_cgroups(self.name)
-        networks = run(["podman", "network", "ls", "--quiet", "--filter", label]).split()
-        if networks:
-            run(["podman", "network", "rm", "--force", *networks])
+        mine = run(["podman", "network", "ls", "--quiet", "--filter", label]).split()
+        if mine:
+            run(["podman", "network", "rm", "--force", *mine])
 
     # -- power and cables
 

@@ -121,9 +121,17 @@ def front_door(lab: dict[str, Any], directory: Path) -> dict[str, Any]:
     if not site_file.exists():
         return {}
     described = yaml.safe_load(site_file.read_text())
+    hostname, addresses = described["mail_hostname"], described["mail_front_addresses"]
+    login = {"login_hostname": hostname, "login_addresses": addresses}
+    if described.get("mail_front_end") == "dns":
+        # A name for each user, here the first one's; every backend passes on who belongs to another.
+        user, _, domain = next(iter(lab["users"])).partition("@")
+        backends = [backend["address"] for backend in described["mail_backends"].values()]
+        login = {"login_hostname": f"{user}.imap.{domain}", "login_addresses": backends}
     return {
-        "hostname": described["mail_hostname"],
-        "addresses": described["mail_front_addresses"],
+        "hostname": hostname,
+        "addresses": addresses,
+        **login,
         "ports": {"smtp": 25, "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "managesieve": 4190}
         | ({"submission": 587, "submissions": 465} if described.get("mail_submission") else {}),
         "ca_file": str(directory / "inventory" / "ca.pem"),

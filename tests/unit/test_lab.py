@@ -117,3 +117,22 @@ def test_podman_has_its_settings_whatever_comes_first_on_a_new_machine(monkeypat
     assert main() == 0
     assert "[engine]" in seen[0].read_text()
     assert [path.name for path in seen[0].parent.iterdir()] == ["containers.conf"]
+
+
+@pytest.mark.parametrize(
+    ("front_end", "hostname", "addresses"),
+    [("proxy", "mail.example.com", ["192.0.2.21"]), ("dns", "alice.imap.example.com", ["192.0.2.31", "192.0.2.32"])],
+)
+def test_clients_are_told_where_to_log_in(tmp_path, front_end, hostname, addresses):
+    described = {
+        "mail_front_end": front_end,
+        "mail_hostname": "mail.example.com",
+        "mail_front_addresses": ["192.0.2.21"],
+        "mail_backends": {"be1": {"address": "192.0.2.31"}, "be2": {"address": "192.0.2.32"}},
+    }
+    file = tmp_path / "inventory/group_vars/all/site.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump(described))
+    door = site.front_door({"users": {"alice@example.com": "secret", "bob@example.com": "secret"}}, tmp_path)
+    assert (door["hostname"], door["addresses"]) == ("mail.example.com", ["192.0.2.21"])
+    assert (door["login_hostname"], door["login_addresses"]) == (hostname, addresses)
