@@ -85,7 +85,10 @@ def directory_problems(users: list[Any], domains: list[str], reserved: list[str]
         name = user["name"]
         where = f"user {number} ({name})"
         if not NAME.match(name):
-            problems.append(f"{where}: not a usable address; write local@domain with letters, digits and . _ + -")
+            problems.append(f"{where}: not a usable address; write local@domain with letters, digits and . _ -")
+        elif "+" in name:
+            plain = re.sub(r"\+[^@]*", "", name)
+            problems.append(f"{where}: mail for it would go to {plain}, as a plus begins a detail; take another name")
         elif known and name.lower().split("@")[1] not in known:
             problems.append(f"{where}: domain is not one of the site's; they are {', '.join(sorted(known))}")
         if name.lower() in seen:

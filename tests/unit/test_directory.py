@@ -54,6 +54,7 @@ def test_users_yml_that_is_no_list() -> None:
         ({"name": "../ann@example.org"}, "not a usable address"),
         ({"name": "ann:x@example.org"}, "not a usable address"),
         ({"name": "a/b@example.org"}, "not a usable address"),
+        ({"name": "ann+lists@example.org"}, "mail for it would go to ann@example.org"),
         ({"name": "ann@other.org"}, "domain is not one of the site's; they are example.org"),
         ({"name": "probe@example.org"}, "a probe's account"),
         ({"quota": "lots"}, "quota 'lots'"),
