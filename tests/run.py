@@ -29,6 +29,7 @@ SCENARIO_MEMORY_GIB = 5
 LIMIT_MINUTES = 70  # when a default run should have ended; CI ends one after 90 minutes
 UNKNOWN_MINUTES = {"architecture": 35, "role": 8}  # of a scenario that never passed
 LAB_SECONDS = 260
+AS_USERS = "dsync"  # the architecture whose scenarios show that all is well with Ansible as users have it
 BOTH = "both"  # a role's scenario has hosts of both releases
 ROLE_TIMES = re.compile(r"^\W*([a-z_]+) -{5,}\W+([0-9.]+)s$", re.MULTILINE)
 ROLE_TASKS = re.compile(r"TASK \[([a-z_]+) : ")
@@ -201,25 +202,21 @@ def key(part: Part) -> tuple[str, str, str]:
 def scenario(title: str, name: str, environment: dict[str, str]) -> Part:
     """A Molecule scenario, with a directory of its own so that two releases of one can run at a time."""
     directory = ROOT / ".cache" / "molecule" / title.replace(" ", "-")
-    own_kernels = has_own_kernels(name)
-    # Where hosts do nothing slower than to start Python, it stays up there. The other architectures show that all is
-    # well with Ansible as it is, which starts it for each task.
-    fast = own_kernels or not architecture_of(name)
     return Part(
         title,
         ["molecule", "test", "--scenario-name", name],
         {
             **{"MOLECULE_EPHEMERAL_DIRECTORY": str(directory), "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"},
-            **(mitogen() if fast else {}),
+            **(mitogen() if architecture_of(name) != AS_USERS else {}),
             **environment,
         },
         scenario=True,
-        own_kernels=own_kernels,
+        own_kernels=has_own_kernels(name),
     )
 
 
 def mitogen() -> dict[str, str]:
-    """What has Ansible keep its Python up on hosts."""
+    """What has Ansible keep Python up on hosts, which do nothing slower than to start it for each task."""
     plugins = importlib.util.find_spec("ansible_mitogen.plugins.strategy")
     if plugins is None or not plugins.submodule_search_locations:
         raise SystemExit("no Mitogen: script/setup installs it")

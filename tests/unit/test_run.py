@@ -139,3 +139,8 @@ ok: [mail1]
         "FAILED molecule/shared/test_site.py::test_mail - AssertionError",
     ]
     assert run.causes("one\ntwo") == ["one", "two"]
+
+
+def test_dsync_runs_by_ansible_as_users_have_it_and_no_other_scenario():
+    plain = {part.name.split()[1] for part, _ in run.every_scenario() if "ANSIBLE_STRATEGY" not in part.environment}
+    assert plain == {"dsync", "dsync_killed"}
