@@ -14,7 +14,7 @@ FRONTS = ("front12", "front13")
 @pytest.fixture
 def site(another, tmp_path):
     """The scenario as a site: what the playbook has to know of it, and a file with its groups."""
-    groups = {"front_ends": FRONTS, "mta": [], "pod_a": BACKENDS}
+    groups = {"front_ends": FRONTS, "mta": [], "mail_nodes": BACKENDS, "pod_a": BACKENDS}
     children = {group: {"hosts": dict.fromkeys(hosts)} for group, hosts in groups.items()}
     (tmp_path / "groups.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
     address = {name: another(name).ansible.get_variables()["mail_client_address"] for name in BACKENDS}
