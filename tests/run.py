@@ -223,7 +223,7 @@ def mitogen() -> dict[str, str]:
     return {
         "ANSIBLE_STRATEGY_PLUGINS": plugins.submodule_search_locations[0],
         "ANSIBLE_STRATEGY": "mitogen_linear",
-        # Here it is for Python's start, too, which takes a kernel of its own more than the 10 s that Ansible waits for ssh.
+        # Of Python's start, too, which takes hosts with own kernels more than the 10 s that Ansible waits for ssh.
         "ANSIBLE_TIMEOUT": "60",
     }
 
