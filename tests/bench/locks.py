@@ -16,13 +16,13 @@ import argparse
 import json
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.proofs.lab import Lab
+
 WAYS = ("flock", "fcntl", "dotlock")
 ALONE, OWN, SAME = "one node", "two nodes, own files", "two nodes, same files"
 START = 4.0  # seconds until all nodes have begun to wait for the start
@@ -59,16 +59,7 @@ print(done / (time.monotonic() - begin))
 """
 
 
-def run(lab: str, node: str, command: str) -> str:
-    """Run a command on a node of the lab."""
-    argv = [str(ROOT / "script/lab"), "--lab", lab, "ssh", node, command]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{node}: {done.stdout[-500:]}{done.stderr[-500:]}")
-    return done.stdout
-
-
-def measure(lab: str, places: dict[str, str], way: str, seconds: float) -> list[float]:
+def measure(lab: Lab, places: dict[str, str], way: str, seconds: float) -> list[float]:
     """Have each node work in its directory at the same time; return the acts a second of each."""
     start = time.time() + START
     commands = {
@@ -76,7 +67,7 @@ def measure(lab: str, places: dict[str, str], way: str, seconds: float) -> list[
         for node, directory in places.items()
     }
     with ThreadPoolExecutor(len(commands)) as pool:
-        return [float(said) for said in pool.map(lambda node: run(lab, node, commands[node]), commands)]
+        return [float(said) for said in pool.map(lambda node: lab.ssh(node, commands[node]), commands)]
 
 
 def table(figures: dict[str, dict[str, list[float]]]) -> str:
@@ -104,6 +95,7 @@ def main() -> int:
     ways = options.ways.split(",")
     if unknown := set(ways) - set(WAYS):
         parser.error(f"no way {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
+    lab = Lab(options.lab)
     here, there = options.nodes
     place = f"{options.directory}/bench-locks"
     who = {
@@ -116,10 +108,10 @@ def main() -> int:
         for number in range(options.rounds):
             for name, places in who.items():
                 for way in ways:
-                    figures[name][way].append(sum(measure(options.lab, places, way, options.seconds)))
+                    figures[name][way].append(sum(measure(lab, places, way, options.seconds)))
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     finally:
-        run(options.lab, here, f"rm -r {shlex.quote(place)}")
+        lab.ssh(here, f"rm -r {shlex.quote(place)}")
     print(table(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
