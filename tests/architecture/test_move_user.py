@@ -8,7 +8,7 @@ from tests.architecture.users import backends_serving, can_log_in
 from tests.ledger.checker import fetch_user
 from tests.ledger.front import FAILURES
 from tests.proofs.lab import ROOT, ansible, wait_for
-from tests.proofs.site_again import kill
+from tests.proofs.plays import kill
 
 # One host: the test is about the cluster.
 testinfra_hosts = ["ansible://mail1"]
