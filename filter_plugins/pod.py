@@ -163,9 +163,10 @@ def service_addresses(backends: Any, front_addresses: Any) -> list[str]:
 
 
 def routed_backends(backends: Mapping[str, Mapping[str, Any]], domain: str) -> dict[str, dict[str, str]]:
-    """Give what a front end needs to know of each backend: its name on certificates, its address and its shards."""
+    """Give what a front end needs to know of each backend: its name on certificates, its address and any shards."""
     return {
-        name: {"host": f"{name}.{domain}", "address": backend["address"], "shards": str(backend["shards"])}
+        name: {"host": f"{name}.{domain}", "address": backend["address"]}
+        | ({"shards": str(backend["shards"])} if "shards" in backend else {})
         for name, backend in backends.items()
     }
 

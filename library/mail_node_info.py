@@ -74,30 +74,14 @@ replicated:
   sample: [{user: probe-1@example.org, id: <1@example.org>, lag_ms: 85.0}]
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.doveadm_who import parse_who
 
 Run = Callable[[list[str]], tuple[int, str, str]]
-
-
-def parse_who(backend: str, text: str) -> list[dict[str, Any]]:
-    """Read the JSON of `doveadm who -1`; 2.3 forgets the bracket at its end in some cases."""
-    text = text.strip() or "[]"
-    rows = json.loads(text if text.endswith("]") else text + "]")
-    return [
-        {
-            "backend": backend,
-            "user": row["username"],
-            "service": row["service"],
-            "pid": int(row["pid"]),
-            "client": row["ip"],
-        }
-        for row in rows
-    ]
 
 
 def sessions(run: Run, params: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:

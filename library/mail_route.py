@@ -88,10 +88,10 @@ from ansible.module_utils.mail_route import (
     RouteError,
     parse_backends,
     plan,
-    read_overrides,
-    render_overrides,
+    read_routes,
+    render_routes,
     route_of,
-    write_overrides,
+    write_routes,
 )
 
 
@@ -118,7 +118,7 @@ def main() -> None:
                 f"user {wanted['user']}: backend {wanted['backend']} is unknown; "
                 f"known are {', '.join(sorted(backends))}"
             )
-        _, text, overrides = read_overrides(wanted["path"])
+        _, text, overrides = read_routes(wanted["path"])
         named = wanted["ldap_host"]
         planned = plan(wanted["user"], wanted["state"], backends.get(wanted["backend"]), overrides, named)
         result = {
@@ -126,13 +126,13 @@ def main() -> None:
             "after": route_of(wanted["user"], backends, planned, named),
         }
         changed = planned != overrides
-        new_text = render_overrides(planned) if changed else text
+        new_text = render_routes(planned) if changed else text
         if changed and not module.check_mode:
             try:
                 gid = grp.getgrnam(wanted["group"]).gr_gid
             except KeyError:
                 raise RouteError(f"group {wanted['group']} does not exist: install Dovecot first") from None
-            write_overrides(wanted["path"], new_text, 0, gid)
+            write_routes(wanted["path"], new_text, 0, gid)
     except (RouteError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -60,7 +60,7 @@ routes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mail_route import OVERRIDES, RouteError, parse_backends, read_overrides, route_of
+from ansible.module_utils.mail_route import OVERRIDES, RouteError, parse_backends, read_routes, route_of
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
     try:
         if module.params["users"] and not module.params["backends"]:
             raise RouteError("users: their routes need backends as well")
-        exists, _, overrides = read_overrides(module.params["path"])
+        exists, _, overrides = read_routes(module.params["path"])
         backends = parse_backends(module.params["backends"]) if module.params["users"] else {}
         named = module.params["ldap_host"]
         routes = {user: route_of(user, backends, overrides, named) for user in module.params["users"]}

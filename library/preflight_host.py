@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: preflight_host
 short_description: Look at one host before anything is changed on it
 description:
-  - Reads release, name, free space, addresses, names in C(/etc/hosts) and the certificate of a host, and whether
+  - Reads release, name, free space, addresses, names in C(/etc/hosts), routes and certificate of a host, and whether
     service addresses and DNS answer from there. Its action plugin in role C(preflight) adds the clock.
   - Changes nothing and reports problems in its result, so that those of all hosts can be shown together.
 options:
@@ -63,6 +63,11 @@ names:
   description: Names in C(/etc/hosts) and their addresses, without what role C(base) wrote there.
   returned: always
   type: dict
+routes:
+  description: The table of C(shards), and the hosts that C(overrides) send users to, where the host has them.
+  returned: always
+  type: dict
+  sample: {shards: {"1f": {host: be1.example.org, hostip: 192.0.2.31}}, overrides: [be2.example.org]}
 certificate:
   description: The certificate that role C(pki) installed before (PEM), or nothing.
   returned: always
@@ -89,6 +94,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mail_route import OVERRIDES, RouteError, read_routes
+from ansible.module_utils.mail_shards import TABLE
 
 RELEASES = ("12", "13")
 PORTS = (993, 25, 22)
@@ -141,6 +148,17 @@ def read(path: str) -> str:
             return file.read()
     except FileNotFoundError:
         return ""
+
+
+def read_tables(shards: str = TABLE, overrides: str = OVERRIDES) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Read where the host sends users, and what is wrong with that."""
+    routes: dict[str, Any] = {}
+    try:
+        routes["shards"] = read_routes(shards)[2]
+        routes["overrides"] = sorted({fields["host"] for fields in read_routes(overrides)[2].values()})
+    except RouteError as error:
+        return routes, [{"variable": "routes", "found": str(error), "wanted": "a file as roles and playbooks write it"}]
+    return routes, []
 
 
 def parse_addresses(text: str) -> dict[str, str]:
@@ -213,6 +231,8 @@ def main() -> None:
     if free < given["free_space"]:
         problems.append({"variable": "/var", "found": f"{free} MB free", "wanted": f"{given['free_space']} MB free"})
 
+    routes, faults = read_tables()
+    problems += faults
     addresses = parse_addresses(module.run_command(["ip", "-json", "address"], check_rc=True)[1])
     others = [
         item for item in given["service_addresses"] if item not in addresses and on_link(item, addresses.values())
@@ -232,6 +252,7 @@ def main() -> None:
         release=system.get("VERSION_ID", ""),
         addresses=list(addresses),
         names=parse_hosts_file(read("/etc/hosts")),
+        routes=routes,
         certificate=read(CERTIFICATE),
         answering=answering,
     )

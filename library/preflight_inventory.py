@@ -275,7 +275,10 @@ def main() -> None:
     observed, days = given["observed"], given["certificate_days"]
     releases = {host: result.get("release", "") for host, result in observed.items()}
     names = {host: result.get("names", {}) for host, result in observed.items()}
-    problems = check_site(given["site"], given["hosts"], given["groups"], given["missing_secrets"], releases, names)
+    routes = {host: result.get("routes", {}) for host, result in observed.items()}
+    problems = check_site(
+        given["site"], given["hosts"], given["groups"], given["missing_secrets"], releases, names, routes
+    )
     for text in given["user_problems"]:
         found, _, wanted = text.partition("; ")
         problems.append(row("site", "directory_users", found, wanted))

@@ -81,7 +81,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mail_route import RouteError, read_overrides
+from ansible.module_utils.mail_route import RouteError, read_routes
 from ansible.module_utils.user_dns import (
     DESCRIPTION,
     KEY_FILE,
@@ -105,7 +105,7 @@ def wanted_records(site: Site, params: dict) -> Records:
     """Return all that must be in the zone."""
     domain = params["domain"]
     records = common_records(site, site.zone(domain))
-    overrides = read_overrides(params["overrides"])[2]
+    overrides = read_routes(params["overrides"])[2]
     with fileinput.input(params["users"], encoding="utf-8") as users:
         records.update(user_records(site, domain, (line.rstrip("\n") for line in users), overrides))
     return records

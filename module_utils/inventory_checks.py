@@ -11,8 +11,10 @@ from ansible.module_utils.inventory_balancer import VIRTUAL, check_balancer
 from ansible.module_utils.inventory_director import check_director
 from ansible.module_utils.inventory_dns import check_dns
 from ansible.module_utils.inventory_ldap import check_ldap
+from ansible.module_utils.inventory_routes import check_routes
 from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
 from ansible.module_utils.inventory_webmail import check_webmail
+from ansible.module_utils.mail_route import ranges
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
 STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
@@ -62,17 +64,6 @@ def parse_shards(text: Any) -> set[int]:
             raise ValueError(f"'{part}' is not within 0-{SHARDS - 1}, first before last")
         shards |= set(range(first, last + 1))
     return shards
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Write numbers as ranges: 1-3, 7."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 class Check:
@@ -282,7 +273,7 @@ class Check:
             if name in self.hosts:
                 self.report("site", variable, name, "a name that no host has")
             if not isinstance(backend, dict):
-                self.report("site", variable, backend, "pod, address, node and shards")
+                self.report("site", variable, backend, "pod, address and node, and shards if it has users")
                 malformed = True
                 continue
             pod, node = backend.get("pod"), backend.get("node")
@@ -294,7 +285,8 @@ class Check:
                 self.report("site", f"{variable}.node", node, f"a node of {pod}: {', '.join(self.pods[pod])}")
             self.address("site", f"{variable}.address", backend.get("address"), "clients", f"backend {name}'s")
             try:
-                for shard in parse_shards(backend.get("shards", "")):
+                # One without shards has nobody yet, or users who were moved there.
+                for shard in parse_shards(backend["shards"]) if "shards" in backend else ():
                     owners.setdefault(shard, []).append(name)
             except ValueError as error:
                 malformed = True
@@ -370,10 +362,11 @@ def check_site(
     missing_secrets: Iterable[str] = (),
     releases: dict[str, str] | None = None,
     names_known: dict[str, dict[str, list[str]]] | None = None,
+    routes: dict[str, dict[str, Any]] | None = None,
 ) -> list[Problem]:
     """Return every problem of a site's description.
 
-    Releases, and names in /etc/hosts with their addresses, are what hosts were found to have.
+    Releases, names in /etc/hosts with their addresses, and routes are what hosts were found to have.
     """
     check = Check(site, hosts, groups)
     check.check_names()
@@ -393,6 +386,7 @@ def check_site(
     check.check_fencing()
     check.check_releases(releases or {})
     check.check_names_known(names_known or {})
+    check_routes(check, routes or {})
     for name in missing_secrets:
         own = name.startswith("fencing_")
         wanted = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,17 @@ def parse_shards(text: str) -> frozenset[int]:
     return frozenset(shards)
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """Write numbers as ranges: 1-3, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
 def parse_backends(described: dict[str, dict[str, Any]]) -> dict[str, Backend]:
     """Return the backends of ``{name: {host, address, shards}}``; every shard must belong to exactly one.
 
@@ -84,8 +96,8 @@ def parse_backends(described: dict[str, dict[str, Any]]) -> dict[str, Backend]:
     return backends
 
 
-def parse_overrides(text: str, path: str = OVERRIDES) -> dict[str, dict[str, str]]:
-    """Return the fields of each user in an overrides file."""
+def parse_routes(text: str, path: str = OVERRIDES) -> dict[str, dict[str, str]]:
+    """Return the fields of each user, or shard, in a file of routes."""
     overrides: dict[str, dict[str, str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -100,8 +112,8 @@ def parse_overrides(text: str, path: str = OVERRIDES) -> dict[str, dict[str, str
     return overrides
 
 
-def render_overrides(overrides: dict[str, dict[str, str]]) -> str:
-    """Return the text of an overrides file, sorted by user."""
+def render_routes(overrides: dict[str, dict[str, str]]) -> str:
+    """Return the text of a file of routes, sorted by user or shard."""
     lines = []
     for user, fields in sorted(overrides.items()):
         lines.append(f"{user}:::::::" + " ".join(f"{key}={value}" for key, value in fields.items()) + "\n")
@@ -174,17 +186,17 @@ def plan(
     return wanted
 
 
-def read_overrides(path: str) -> tuple[bool, str, dict[str, dict[str, str]]]:
+def read_routes(path: str) -> tuple[bool, str, dict[str, dict[str, str]]]:
     """Return whether the file exists, its text, and what it says."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except FileNotFoundError:
         return False, "", {}
-    return True, text, parse_overrides(text, path)
+    return True, text, parse_routes(text, path)
 
 
-def write_overrides(path: str, text: str, uid: int, gid: int) -> None:
+def write_routes(path: str, text: str, uid: int, gid: int) -> None:
     """Replace the file in one step, on disk before its name is."""
     temporary = f"{path}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)

@@ -1,14 +1,14 @@
 """An operator gives a user another backend, and is interrupted."""
 
-import os
-import signal
 import subprocess
 
 import pytest
 
+from tests.architecture.users import backends_serving, can_log_in
 from tests.ledger.checker import fetch_user
 from tests.ledger.front import FAILURES
 from tests.proofs.lab import ROOT, ansible, wait_for
+from tests.proofs.plays import kill
 
 # One host: the test is about the cluster.
 testinfra_hosts = ["ansible://mail1"]
@@ -63,7 +63,7 @@ def test_a_move_that_is_killed_is_made_by_the_next_run(lab, user):
     wait_for("the user is held somewhere", lambda: any("held" in line for line in routes(lab, user.user).values()), 60)
     if lab.own_mail:
         wait_for("the mail is on its way", lambda: leaving(lab, user.user, old), 120)
-    os.killpg(killed.pid, signal.SIGKILL)
+    kill(killed)  # with its workers, which would go on and end sessions
     killed.communicate()
     held = routes(lab, user.user)
     assert any("held.invalid" in line for line in held.values()), held
@@ -80,12 +80,7 @@ def test_a_move_that_is_killed_is_made_by_the_next_run(lab, user):
     wait_for("the user can log in", lambda: can_log_in(front, user), 20)
     assert sorted(map(str, fetch_user(front, user))) == mails
     client = front.imap(next(front.doors()), user)
-    where = {
-        name
-        for name, values in lab.backends.items()
-        for node in lab.placement()[name]
-        if user.user in lab.ssh(node, f"doveadm -c /etc/dovecot/backends/{name}.conf who -1")
-    }
+    where = backends_serving(lab, user.user)
     client.logout()
     assert where == {new}
     if lab.own_mail:
@@ -94,11 +89,3 @@ def test_a_move_that_is_killed_is_made_by_the_next_run(lab, user):
         late = f"c = smtplib.LMTP('/run/dovecot-{old}/lmtp'); c.sendmail('', '{user.user}', 'Subject: late\\n\\n')"
         shown = lab.ssh(lab.placement()[old][0], f'python3 -c "import smtplib; {late}" 2>&1', check=False)
         assert "SMTPDataError: (451" in shown, shown
-
-
-def can_log_in(front, user):
-    """Whether mail can be read through every front address."""
-    try:
-        return all(fetch_user(front, user, start) is not None for start in range(len(front.addresses)))
-    except FAILURES:
-        return False

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from module_utils.mail_route import parse_shards, shard_of
 from tests.ledger.checker import Copy, parse_doveadm
 from tests.ledger.front import Front, User
@@ -139,6 +141,15 @@ class Lab:
         if done.returncode:
             raise ProofError(f"ansible-inventory ended with {done.returncode}: {done.stderr.strip()[-500:]}")
         return json.loads(done.stdout)
+
+    def describe(self, **variables: Any) -> None:
+        """Have the inventory say something else of the site, as an operator does; nothing: what it said before."""
+        path = Path(self.info["inventory"]) / "group_vars" / "all" / "zz_proof.yml"
+        path.unlink(missing_ok=True)
+        if variables:
+            path.write_text(yaml.safe_dump(variables))
+        for name in ("inventory", "site", "backends"):
+            self.__dict__.pop(name, None)
 
     def variables(self, host: str) -> dict[str, Any]:
         """The variables of one host."""

@@ -10,9 +10,8 @@ import random
 import subprocess
 import time
 
-from .lab import ROOT
+from .plays import kill, play, recap, start
 from .proof import Proof
-from .site_again import kill, playbook, provision, recap
 
 KILLS = 5
 LONGEST = 600.0  # seconds that a whole run may take
@@ -26,22 +25,21 @@ def run(proof: Proof) -> None:
         for number in range(KILLS):
             # Later kills come later in the run, as the earlier ones got so far already.
             after = random.uniform(0.1, 1.0) * RUN_SECONDS * (number + 1) / KILLS
-            argv = playbook(proof.lab)
-            play = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True)
+            site = start(proof.lab, log, "site.yml")
             try:
-                play.wait(after)
+                site.wait(after)
             except subprocess.TimeoutExpired:
                 points.append(round(after, 1))
-                kill(play)
-            proof.say(f"killed after {after:.0f} s" if play.returncode < 0 else "it ended before it was killed")
+                kill(site)
+            proof.say(f"killed after {after:.0f} s" if site.returncode < 0 else "it ended before it was killed")
             # A module that was running on a host ends when its ssh connection does.
             time.sleep(1)
     proof.numbers["killed_after_s"] = points
     for wanted in ("converges", "changes nothing"):
-        start = time.monotonic()
-        done = provision(proof.lab, LONGEST)
+        began = time.monotonic()
+        done = play(proof.lab, "site.yml", timeout=LONGEST)
         (proof.folder / f"{wanted.replace(' ', '-')}.log").write_text(done.stdout + done.stderr)
-        proof.numbers[f"{wanted.replace(' ', '_')}_s"] = round(time.monotonic() - start, 1)
+        proof.numbers[f"{wanted.replace(' ', '_')}_s"] = round(time.monotonic() - began, 1)
         proof.expect(done.returncode == 0, f"the run that {wanted} ended with {done.returncode}: see {proof.folder}")
     changed = {host: counts["changed"] for host, counts in recap(done.stdout).items() if counts["changed"]}
     proof.expect(bool(recap(done.stdout)) and not changed, f"the last run changed something: {changed}")

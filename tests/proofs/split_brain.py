@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import time
@@ -12,9 +11,9 @@ from tests.ledger.journal import ACKNOWLEDGED, SENT
 from tests.ledger.writer import FLAGS, Writer, message
 
 from . import drbd
-from .lab import ROOT, Lab, wait_for
+from .lab import Lab, wait_for
+from .plays import kill, play, start
 from .proof import Proof
-from .site_again import PLAIN, kill, playbook
 
 MAILS = 20  # for each user, on the side that is given up
 LONGEST = 600.0  # seconds that the playbook may take
@@ -130,15 +129,7 @@ def write(proof: Proof, writer: Writer, backend: str, other: str, users: list[st
 
 def split_brain(proof: Proof, log: str, backend: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run the operator's playbook."""
-    done = subprocess.run(
-        command(proof, backend, *more),
-        cwd=ROOT,
-        env={**os.environ, **PLAIN},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-    )
+    done = play(proof.lab, "split_brain.yml", *extras(backend, *more), timeout=LONGEST)
     (proof.folder / f"{log}.log").write_text(done.stdout + done.stderr)
     return done
 
@@ -146,16 +137,13 @@ def split_brain(proof: Proof, log: str, backend: str, *more: str) -> subprocess.
 def killed(proof: Proof, log: str, after: float, backend: str, *more: str) -> None:
     """Run it, and kill it."""
     with (proof.folder / f"{log}.log").open("w") as output:
-        play = subprocess.Popen(
-            command(proof, backend, *more), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True
-        )
+        going = start(proof.lab, output, "split_brain.yml", *extras(backend, *more))
         try:
-            play.wait(after)
+            going.wait(after)
         except subprocess.TimeoutExpired:
-            kill(play)
+            kill(going)
 
 
-def command(proof: Proof, backend: str, *more: str) -> list[str]:
-    """The command line of split_brain.yml."""
-    values = [word for value in (f"backend={backend}", *more) for word in ("-e", value)]
-    return [*playbook(proof.lab, "split_brain.yml"), *values]
+def extras(backend: str, *more: str) -> list[str]:
+    """What the playbook is told."""
+    return [word for value in (f"backend={backend}", *more) for word in ("-e", value)]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from module_utils.inventory_checks import check_site, lines, parse_shards, ranges
+from module_utils.inventory_checks import check_site, lines, parse_shards
+from module_utils.mail_route import ranges
 
 CASES = yaml.safe_load((Path(__file__).parent / "inventories.yml").read_text())
 

@@ -46,13 +46,13 @@ def test_every_shard_has_one_backend(first, second, message):
 
 def test_overrides_survive_a_round_trip():
     text = "ann@example.org:::::::host=be2.example.org hostip=192.0.2.32\n"
-    assert mr.render_overrides(mr.parse_overrides("# a comment\n\n" + text)) == text
+    assert mr.render_routes(mr.parse_routes("# a comment\n\n" + text)) == text
 
 
 @pytest.mark.parametrize("line", ["ann@example.org", "ann:::::::host=x", ":::::::host=x hostip=y"])
 def test_a_broken_line_is_named(line):
     with pytest.raises(mr.RouteError, match="line 2"):
-        mr.parse_overrides("\n" + line)
+        mr.parse_routes("\n" + line)
 
 
 def test_route_by_shard_then_override_then_held_then_shard_again():
@@ -79,7 +79,7 @@ def test_a_held_user_has_the_home_of_before(moved_to, home, by):
     before = mr.plan(user, "present", BACKENDS[moved_to], {}) if moved_to else {}
     held = mr.plan(user, "held", None, before)
     assert mr.plan(user, "held", None, held) == held
-    read_again = mr.parse_overrides(mr.render_overrides(held))
+    read_again = mr.parse_routes(mr.render_routes(held))
     found = mr.route_of(user, BACKENDS, read_again)
     assert (found["backend"], found["home"], found["by"]) == ("held", home, by)
 
@@ -98,14 +98,14 @@ def test_names_that_would_break_the_file_are_refused(user):
 
 def test_file_is_replaced_whole(tmp_path):
     path = tmp_path / "overrides"
-    mr.write_overrides(str(path), "new\n", os.getuid(), os.getgid())
+    mr.write_routes(str(path), "new\n", os.getuid(), os.getgid())
     assert path.read_text() == "new\n"
     assert path.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_file_has_no_overrides(tmp_path):
-    assert mr.read_overrides(str(tmp_path / "none")) == (False, "", {})
+    assert mr.read_routes(str(tmp_path / "none")) == (False, "", {})
 
 
 def test_where_routes_are_in_ldap_a_held_user_s_line_says_what_that_named():
@@ -113,7 +113,7 @@ def test_where_routes_are_in_ldap_a_held_user_s_line_says_what_that_named():
     named = "be1.example.org"
     found = mr.route_of(user, BACKENDS, {}, named)
     assert (found["backend"], found["address"], found["by"]) == ("be1", "192.0.2.31", "ldap")
-    held = mr.parse_overrides(mr.render_overrides(mr.plan(user, "held", None, {}, named)))
+    held = mr.parse_routes(mr.render_routes(mr.plan(user, "held", None, {}, named)))
     # The front end has nothing but the override to tell then.
     for told in ("", mr.HELD_HOST):
         found = mr.route_of(user, BACKENDS, held, told)

@@ -8,7 +8,7 @@ from tests.proofs.__main__ import PROOFS
 from tests.proofs.cluster_network import running_since, twice
 from tests.proofs.gfs2 import read_check
 from tests.proofs.lab import QUEUE_DELAY, parse_synced
-from tests.proofs.site_again import recap
+from tests.proofs.plays import recap
 
 RECORDED = Path(__file__).parent / "recorded"
 SYNCD = '[{"peer": "mail2", "up": true, "queued": 1, "lag_seconds": %s}]'

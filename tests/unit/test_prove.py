@@ -8,6 +8,7 @@ from ansible.module_utils.mail_clients import parse_quota, stored_by
 
 from filter_plugins import prove
 from library import mail_node_info, mail_probe
+from module_utils.doveadm_who import parse_who
 from module_utils.mail_probe_users import probe_users
 from module_utils.mail_route import parse_shards, shard_of
 from module_utils.prove_report import report
@@ -56,7 +57,7 @@ WHO_2_4 = '[{"username":"u2@example.org","service":"imap","pid":"3741","ip":"10.
 )
 def test_who(text: str, user: str, pid: int) -> None:
     row = {"backend": "be1", "user": f"{user}@example.org", "service": "imap", "pid": pid, "client": "10.88.0.1"}
-    assert mail_node_info.parse_who("be1", text) == [row]
+    assert parse_who("be1", text) == [row]
 
 
 def test_a_backend_whose_instance_does_not_answer_does_not_run() -> None:

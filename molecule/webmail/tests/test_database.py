@@ -51,8 +51,9 @@ def test_members_that_were_stopped_start_from_the_last(pair, run):
 
 def test_none_is_started_when_none_knows_that_it_has_the_newest_data(pair, run):
     stop(pair, *pair.names)
-    for host in pair.hosts.values():
-        host.check_output("sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 0/' /var/lib/mysql/grastate.dat")
+    # As after a crash of one that was the last.
+    change = "s/^safe_to_bootstrap:.*/safe_to_bootstrap: 0/; s/^seqno:.*/seqno: -1/"
+    pair.hosts[pair.names[0]].check_output(f"sed -i '{change}' /var/lib/mysql/grastate.dat")
     done = run()
     assert done.returncode != 0
     assert "none knows that it has the newest data" in done.stdout, done.stdout

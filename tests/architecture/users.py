@@ -1,0 +1,22 @@
+"""What tests of an architecture ask of its users."""
+
+from tests.ledger.checker import fetch_user
+from tests.ledger.front import FAILURES
+
+
+def can_log_in(front, user):
+    """Whether mail can be read through every front address."""
+    try:
+        return all(fetch_user(front, user, start) is not None for start in range(len(front.addresses)))
+    except FAILURES:
+        return False
+
+
+def backends_serving(lab, user):
+    """The backends that have sessions of a user, by what they say themselves."""
+    return {
+        name
+        for name, nodes in lab.placement().items()
+        for node in nodes
+        if user in lab.ssh(node, f"doveadm -c /etc/dovecot/backends/{name}.conf who -1")
+    }
