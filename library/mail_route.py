@@ -80,8 +80,6 @@ after:
   sample: {backend: be2, home: be2, host: be2.example.org, address: 192.0.2.32, shard: 17, by: override}
 """
 
-import grp
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mail_route import (
     OVERRIDES,
@@ -128,11 +126,7 @@ def main() -> None:
         changed = planned != overrides
         new_text = render_routes(planned) if changed else text
         if changed and not module.check_mode:
-            try:
-                gid = grp.getgrnam(wanted["group"]).gr_gid
-            except KeyError:
-                raise RouteError(f"group {wanted['group']} does not exist: install Dovecot first") from None
-            write_routes(wanted["path"], new_text, 0, gid)
+            write_routes(wanted["path"], new_text, wanted["group"])
     except (RouteError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -56,8 +56,6 @@ moving:
   sample: [{shard: 17, from: be1, to: be3}]
 """
 
-import grp
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mail_route import RouteError, parse_backends, read_routes, render_routes, write_routes
 from ansible.module_utils.mail_shards import TABLE, moving, plan_table
@@ -82,11 +80,7 @@ def main() -> None:
         changed = planned != table
         new_text = render_routes(planned) if changed else text
         if changed and not module.check_mode:
-            try:
-                gid = grp.getgrnam(wanted["group"]).gr_gid
-            except KeyError:
-                raise RouteError(f"group {wanted['group']} does not exist: install Dovecot first") from None
-            write_routes(wanted["path"], new_text, 0, gid)
+            write_routes(wanted["path"], new_text, wanted["group"])
     except (RouteError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
 import re
@@ -196,13 +197,17 @@ def read_routes(path: str) -> tuple[bool, str, dict[str, dict[str, str]]]:
     return True, text, parse_routes(text, path)
 
 
-def write_routes(path: str, text: str, uid: int, gid: int) -> None:
-    """Replace the file in one step, on disk before its name is."""
+def write_routes(path: str, text: str, group: str) -> None:
+    """Replace the file in one step, on disk before its name is. The group may read it."""
+    try:
+        gid = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise RouteError(f"group {group} does not exist: install Dovecot first") from None
     temporary = f"{path}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchown(file.fileno(), uid, gid)
+            os.fchown(file.fileno(), os.geteuid(), gid)
             os.fchmod(file.fileno(), 0o640)
             file.write(text)
             file.flush()

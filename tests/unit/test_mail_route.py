@@ -1,3 +1,4 @@
+import grp
 import os
 
 import pytest
@@ -98,7 +99,7 @@ def test_names_that_would_break_the_file_are_refused(user):
 
 def test_file_is_replaced_whole(tmp_path):
     path = tmp_path / "overrides"
-    mr.write_routes(str(path), "new\n", os.getuid(), os.getgid())
+    mr.write_routes(str(path), "new\n", grp.getgrgid(os.getgid()).gr_name)
     assert path.read_text() == "new\n"
     assert path.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [path]
