@@ -19,7 +19,8 @@ sessions="$2.sessions"
 case "$*" in
 *" kick "*) for user; do :; done; [ "$user" = "%(stays)s" ] || sed -i "/^$user$/d" "$sessions" ;;
 *) awk 'BEGIN {printf "["}
-   {printf "%%s{\\"username\\":\\"%%s\\",\\"service\\":\\"imap\\",\\"pid\\":1,\\"ip\\":\\"::1\\"}", (NR > 1 ? "," : ""), $1}
+   {printf "%%s{\\"username\\":\\"%%s\\",\\"service\\":\\"imap\\",\\"pid\\":1,\\"ip\\":\\"::1\\"}",
+    (NR > 1 ? "," : ""), $1}
    END {print "]"}' "$sessions" ;;
 esac
 """
