@@ -54,11 +54,16 @@ moving:
   type: list
   elements: dict
   sample: [{shard: 17, from: be1, to: be3}]
+described:
+  description: The same for people.
+  returned: always
+  type: str
+  sample: 17-20 from be1 to be3
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mail_route import RouteError, parse_backends, read_routes, render_routes, write_routes
-from ansible.module_utils.mail_shards import TABLE, moving, plan_table
+from ansible.module_utils.mail_shards import TABLE, described, moving, plan_table
 
 
 def main() -> None:
@@ -76,6 +81,7 @@ def main() -> None:
     try:
         backends = parse_backends(wanted["backends"])
         _, text, table = read_routes(wanted["path"])
+        moves = moving(table, backends)
         planned = plan_table(table, backends, wanted["state"])
         changed = planned != table
         new_text = render_routes(planned) if changed else text
@@ -85,7 +91,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=changed,
-        moving=moving(table, backends),
+        moving=moves,
+        described=described(moves),
         diff={"before": text, "after": new_text, "before_header": wanted["path"], "after_header": wanted["path"]},
     )
 

@@ -1,4 +1,4 @@
-"""An operator gives some shards to another backend: site.yml refuses it, move_shards.yml does it."""
+"""An operator gives a shard to another backend: site.yml refuses, move_shards.yml does it, also after it was killed."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.architecture.users import backends_serving, can_log_in
 from tests.ledger.checker import fetch_user
 from tests.ledger.front import FAILURES
 from tests.proofs.lab import wait_for
-from tests.proofs.plays import play
+from tests.proofs.plays import kill, play, start
 
 # One host: the test is about the cluster.
 testinfra_hosts = ["ansible://mail1"]
@@ -38,7 +38,7 @@ def given(lab, old, new, shard):
     return backends
 
 
-def test_a_shard_moves_with_its_users_or_not_at_all(lab, edit):
+def test_a_shard_moves_with_its_users_or_not_at_all(lab, edit, tmp_path):
     front = lab.front()
     user = front.users[1]
     old = lab.backend_of(user.user)
@@ -55,12 +55,20 @@ def test_a_shard_moves_with_its_users_or_not_at_all(lab, edit):
     refused = play(lab, "site.yml", "--tags=preflight")
     assert refused.returncode and f"{shard_of(user.user)} from {old} to {new}" in refused.stdout, refused.stdout
     assert {node: table(lab, node) for node in lab.route_hosts} == before
-    done = play(lab, "move_shards.yml")
     if lab.own_mail:
+        done = play(lab, "move_shards.yml")
         assert done.returncode and "users are moved one by one" in done.stdout, done.stdout
         assert {node: table(lab, node) for node in lab.route_hosts} == before
         return
+    with (tmp_path / "killed.log").open("w") as log:
+        killed = start(lab, log, "move_shards.yml")
+        wait_for("the shard is held somewhere", lambda: any("held" in table(lab, n) for n in lab.route_hosts), 60)
+        kill(killed)
+    refused = play(lab, "site.yml", "--tags=preflight")
+    assert refused.returncode and f"{shard_of(user.user)} from {old} to {new}" in refused.stdout, refused.stdout
+    done = play(lab, "move_shards.yml")
     assert done.returncode == 0, done.stdout
+    assert not any("held" in table(lab, node) for node in lab.route_hosts)
     # Those from before are ended, new ones are on the new backend alone, with the same mail.
     for session in held:
         with pytest.raises(FAILURES):
