@@ -1,9 +1,13 @@
-"""Filters for mail on an NFS server of ours: what it exports to pods, and what the cluster of a pair runs."""
+"""Filters for mail on an NFS server: what ours exports, what the cluster of a pair runs, and keys for Kerberos."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from ansible.errors import AnsibleFilterError
 
 
 def nfs_exports(
@@ -14,6 +18,7 @@ def nfs_exports(
     """Give what is exported, each pod's directory to its nodes alone."""
     return [
         {"path": values["export"], "clients": [hostvars[node]["mail_storage_address"] for node in groups[pod]]}
+        | ({"security": values["security"]} if "security" in values else {})
         for pod, values in pods.items()
     ]
 
@@ -42,9 +47,41 @@ def nfs_cluster_resources(address: str, prefix: int) -> list[dict[str, Any]]:
     ]
 
 
+def nfs_principals(nodes: Sequence[str], servers: Sequence[str], domain: str, realm: str) -> list[str]:
+    """Give the names of who needs a key: nodes, who writes mail on them, and the service of servers of our own."""
+    names = [f"{service}/{node}" for node in nodes for service in ("nfs", "mail")]
+    return [f"{name}.{domain}@{realm}" for name in names + ["nfs/nfs"] * bool(servers)]
+
+
+def nfs_keytab(
+    file: str,
+    name: str,
+    kerberos: Mapping[str, str],
+    groups: Mapping[str, Sequence[str]],
+    hostvars: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Give a keytab in base64: that of a name, from our own KDC, or of somebody else's realm a file of the site.
+
+    Nothing where our KDC was not part of the run. Fails when the file cannot be read.
+    """
+    if servers := groups.get("kerberos_servers"):
+        keytabs = hostvars[servers[0]].get("mail_kerberos_keys", {}).get("keytabs", {})
+        return str(keytabs.get(f"{name}@{kerberos['realm']}", ""))
+    path = Path(kerberos["keytabs"]) / file
+    try:
+        return base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise AnsibleFilterError(f"mail_kerberos.keytabs: {path} with the key of {name}: {error.strerror}") from error
+
+
 class FilterModule:
     """The filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name them."""
-        return {"nfs_exports": nfs_exports, "nfs_cluster_resources": nfs_cluster_resources}
+        return {
+            "nfs_exports": nfs_exports,
+            "nfs_cluster_resources": nfs_cluster_resources,
+            "nfs_principals": nfs_principals,
+            "nfs_keytab": nfs_keytab,
+        }

@@ -89,6 +89,7 @@ used:
 
 import os
 import socket
+import time
 from typing import Any
 
 from ansible.module_utils.afs import (
@@ -110,6 +111,8 @@ from ansible.module_utils.afs import (
     volume_problems,
 )
 from ansible.module_utils.basic import AnsibleModule
+
+STALE_SECONDS = 30.0
 
 
 def vos(module: AnsibleModule, *arguments: str) -> str:
@@ -138,6 +141,14 @@ def find(module: AnsibleModule, name: str) -> Volume | None:
 
     copies = read_status(status(f"{name}.readonly")) if entry.copies else []
     return join(name, entry, read_status(status(name)), copies)
+
+
+def find_made(module: AnsibleModule, name: str) -> Volume | None:
+    """Return a volume that was just made. A database server that was away answers for some seconds with what it had."""
+    end = time.monotonic() + STALE_SECONDS
+    while not (found := find(module, name)) and time.monotonic() < end:
+        time.sleep(1)
+    return found
 
 
 class Servers:
@@ -236,7 +247,7 @@ def main() -> None:
                 found = Volume(wanted.site, 0, wanted.quota or 0, 1)
             else:
                 vos(module, *step)
-                found = find(module, wanted.name)
+                found = find_made(module, wanted.name)
                 problems = volume_problems(wanted, found, servers.free(wanted))
                 if problems:
                     raise AfsError(f"{AfsError(*problems)}; it was restored with the quota that it had")

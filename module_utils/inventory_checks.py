@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.inventory_balancer import VIRTUAL, check_balancer
 from ansible.module_utils.inventory_director import check_director
 from ansible.module_utils.inventory_dns import check_dns
+from ansible.module_utils.inventory_kerberos import check_kerberos
 from ansible.module_utils.inventory_ldap import check_ldap
 from ansible.module_utils.inventory_routes import check_routes
 from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
@@ -377,6 +378,7 @@ def check_site(
     check.check_backends()
     check_drbd(check)
     check_nfs(check)
+    check_kerberos(check)
     check_san(check)
     check_ldap(check)
     check_dns(check)

@@ -13,6 +13,7 @@ FILESYSTEMS = ("ext4", "xfs")
 MINORS = 256  # more backends than a pod ever has
 NFS_DIRECTORY = "/srv/nfs"  # role nfs_server's default
 NFS_VERSIONS = ("3", "4.1", "4.2")
+NFS_SECURITY = ("sys", "krb5", "krb5i", "krb5p")
 IQN = re.compile(r"^iqn\.\d{4}-\d{2}(\.[a-z0-9-]+)+(:[a-z0-9:.-]+)?$")
 WWID = re.compile(r"^3([0-9a-f]{16}|[0-9a-f]{32})$")
 LIO_WWID = "36001405"  # what those of a Linux host begin with
@@ -82,6 +83,8 @@ def check_export(check: Check, variable: str, values: dict[str, Any]) -> None:
         check.report("site", f"{variable}.export", export, f"a directory of the server below {place}")
     if str(values.get("version", "4.2")) not in NFS_VERSIONS:
         check.report("site", f"{variable}.version", values["version"], f"one of {', '.join(NFS_VERSIONS)}")
+    if values.get("security", "sys") not in NFS_SECURITY:
+        check.report("site", f"{variable}.security", values["security"], f"one of {', '.join(NFS_SECURITY)}")
 
 
 def check_nfs_servers(check: Check) -> None:

@@ -3,8 +3,9 @@
 import errno
 
 import pytest
+from ansible.errors import AnsibleFilterError
 
-from filter_plugins.store_nfs import nfs_cluster_resources, nfs_exports
+from filter_plugins.store_nfs import nfs_cluster_resources, nfs_exports, nfs_keytab, nfs_principals
 from module_utils.nfs import Seen, kernel_options, mount_problem, mountpoint_problems, problems
 
 GOOD = {"owner": 5000, "group": 5000, "mode": 0o700, "root_writes": True, "file_owner": 5000}
@@ -106,3 +107,25 @@ def test_a_pair_s_address_is_there_before_the_server_listens_on_it():
     address, server = nfs_cluster_resources("203.0.113.30", 24)
     assert (address["id"], address["options"]) == ("nfs_address", {"ip": "203.0.113.30", "cidr_netmask": "24"})
     assert (server["id"], server["agent"]) == ("nfs_server", "systemd:dovecluster-nfs-server")
+
+
+def test_who_needs_a_key():
+    assert nfs_principals(["mail1"], [], "lab.test", "LAB") == ["nfs/mail1.lab.test@LAB", "mail/mail1.lab.test@LAB"]
+    assert nfs_principals([], ["nfs1", "nfs2"], "lab.test", "LAB") == ["nfs/nfs.lab.test@LAB"]
+
+
+def test_keys_are_those_of_our_own_kdc():
+    def key(**hosts):
+        groups = {"kerberos_servers": ["kdc1"]}
+        return nfs_keytab("mail1.keytab", "nfs/mail1.lab.test", {"realm": "LAB"}, groups, hosts)
+
+    assert key(kdc1={"mail_kerberos_keys": {"keytabs": {"nfs/mail1.lab.test@LAB": "BQI="}}}) == "BQI="
+    assert key(kdc1={}) == "", "the KDC was not part of the run: what a host has stays"
+
+
+def test_keys_of_somebody_else_s_realm_are_files(tmp_path):
+    (tmp_path / "mail1.keytab").write_bytes(b"\x05\x02")
+    kerberos = {"realm": "LAB", "keytabs": str(tmp_path)}
+    assert nfs_keytab("mail1.keytab", "nfs/mail1.lab.test", kerberos, {}, {}) == "BQI="
+    with pytest.raises(AnsibleFilterError, match=r"mail2.keytab with the key of nfs/mail2: No such file"):
+        nfs_keytab("mail2.keytab", "nfs/mail2", kerberos, {}, {})

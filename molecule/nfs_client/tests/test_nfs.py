@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 PLACE = "/srv/mail"
+SECRET = "/srv/secret"  # mounted with Kerberos
 HOSTS = ("deb12", "deb13")
 LEASE = 10  # nfs_server_lease's default, seconds
 # Takes a lock of a file, or says that it has none.
@@ -19,6 +20,26 @@ except OSError:
 print("locked", flush=True)
 time.sleep(float(sys.argv[2]))
 """
+# Writes a file, and says whether what is in it went over the network as it is.
+SNIFF = """
+import os, socket, sys, time
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.settimeout(0.5)
+with open(sys.argv[1], "w") as file:
+    file.write("read me" * 100)
+    file.flush()
+    os.fsync(file.fileno())
+end, packets, read = time.monotonic() + 3, 0, False
+while time.monotonic() < end:
+    try:
+        packet = wire.recv(65536)
+    except TimeoutError:
+        continue
+    packets += 1
+    read |= b"read me" in packet
+assert packets
+sys.exit(not read)
+"""
 LISTENING = "ss --no-header --listening --tcp --udp --numeric | awk '{print $1, $5}'"
 
 
@@ -30,7 +51,7 @@ def clients(another, play):
     found = {name: another(name) for name in HOSTS}
     yield found
     for host in found.values():
-        host.check_output(f"umount {PLACE}")
+        host.check_output(f"umount {PLACE} {SECRET}")
 
 
 def each(hosts, command):
@@ -86,6 +107,40 @@ def test_a_restarted_server_gives_locks_back_and_clients_go_on(another, clients)
     assert stall < LEASE + 15
     assert host.run(f"python3 /tmp/lock.py {PLACE}/lock 0").stderr.strip() == "refused"
     host.check_output("pkill -f /tmp/lock.py")
+
+
+def test_with_kerberos_nobody_on_the_way_reads_mail(clients):
+    for host in clients.values():
+        for place, read in ((PLACE, True), (SECRET, False)):
+            assert (host.run("python3 -c %s %s", SNIFF, f"{place}/letter").rc == 0) == read, place
+            assert host.check_output(f"cat {place}/letter") == "read me" * 100
+
+
+def test_with_kerberos_nobody_without_a_key_gets_in(clients):
+    as_somebody = "setpriv --reuid=5001 --regid=5001 --clear-groups"
+    for host in clients.values():
+        host.check_output(f"setpriv --reuid=5000 --regid=5000 --clear-groups touch {SECRET}/mine")
+        assert host.check_output(f"stat --format=%u {SECRET}/mine") == "5000"
+        done = host.run(f"{as_somebody} ls {SECRET}")
+        assert done.rc != 0 and not done.stdout, done
+
+
+def test_with_kerberos_no_host_gets_in_on_its_word(another):
+    host = another("deb13")
+    server = another("deb12").ansible.get_variables()["mail_client_address"]
+    done = host.run(f"mount -t nfs -o vers=4.2,sec=sys,retry=0 {server}:/srv/nfs/secret /mnt")
+    assert done.rc != 0 and ("denied" in done.stderr or "not permitted" in done.stderr), done.stderr
+
+
+def test_a_host_without_a_key_is_told(another, play):
+    host = another("deb13")
+    host.check_output("mv /etc/nfs.keytab /root/")
+    try:
+        done = play("molecule/nfs_client/client.yml", more={"export": "/srv/nfs/secret", "security": "krb5p"})
+    finally:
+        host.check_output("mv /root/nfs.keytab /etc/")
+    assert done.returncode != 0
+    assert "no /etc/nfs.keytab here, and nfs_common_keytab is empty" in " ".join(done.stdout.split()), done.stdout
 
 
 @pytest.fixture
