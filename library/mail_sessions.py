@@ -90,6 +90,7 @@ def main() -> None:
     ended: set[str] = set()
     end = time.monotonic() + wanted["seconds"]
     while True:
+        last = time.monotonic() > end  # a look that begins in time is followed by another: it sees who was ended
         left: dict[str, set[str]] = {}
         silent = []
         for backend in wanted["backends"]:
@@ -107,7 +108,7 @@ def main() -> None:
                 module.run_command([*doveadm, "kick", user])
         if module.check_mode or not (silent or any(left.values())):
             break
-        if time.monotonic() > end:
+        if last:
             stay = [f"{user} on {backend}" for backend, users in left.items() for user in sorted(users)]
             stay += [f"perhaps some on {backend}, which does not answer" for backend in silent]
             module.fail_json(msg=f"sessions do not end: {', '.join(stay)}")

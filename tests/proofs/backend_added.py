@@ -12,6 +12,7 @@ from tests.ledger.journal import ACKNOWLEDGED
 from .lab import ProofError, wait_for
 from .plays import play
 from .proof import Proof
+from .sessions import where
 
 NEW = "added"
 
@@ -84,17 +85,11 @@ def stall(proof: Proof, users: set[str], since: float) -> None:
 
 def sessions(proof: Proof, movers: set[str], giver: str) -> None:
     """See on which backends users have sessions, as backends themselves say."""
-    found: dict[str, set[str]] = {}
-    for backend, nodes in proof.lab.placement().items():
-        for node in nodes:
-            text = proof.lab.ssh(node, f"doveadm -c /etc/dovecot/backends/{backend}.conf who -1")
-            for user in proof.front.users:
-                if user.user in text:
-                    found.setdefault(user.user, set()).add(backend)
-    astray = {user: where for user, where in found.items() if user in movers and where != {NEW}}
+    found = where(proof.lab)
+    astray = {user: backends for user, backends in found.items() if user in movers and backends != {NEW}}
     proof.expect(not astray, f"users who moved have sessions elsewhere: {astray}")
     proof.expect(any(user in found for user in movers), "nobody who moved has a session")
-    both = {user: where for user, where in found.items() if len(where) > 1}
+    both = {user: backends for user, backends in found.items() if len(backends) > 1}
     proof.expect(not both, f"users have sessions on two backends: {both}")
-    there = sorted(user for user, where in found.items() if where == {giver})
+    there = sorted(user for user, backends in found.items() if backends == {giver})
     proof.say(f"on {NEW}: {', '.join(sorted(movers & found.keys()))}; on {giver}: {', '.join(there)}")

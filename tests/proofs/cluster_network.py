@@ -2,85 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import subprocess
-import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from .lab import Lab, wait_for
 from .proof import FAILOVER, Proof
-
-Look = tuple[float, set[str]]  # when, in seconds, and the backends that ran
-BLIND = 2.0  # seconds between two looks at a node after which nothing is known of the time between
-
-
-class Watch:
-    """Looks at all nodes all the time, to see whether a backend runs twice."""
-
-    def __init__(self, lab: Lab) -> None:
-        """Start looking."""
-        self.lab = lab
-        self.looks: dict[str, list[Look]] = {node: [] for node in lab.group("mail_nodes")}
-        self._stop = threading.Event()
-        self._streams: dict[str, subprocess.Popen[str]] = {}
-        self._threads = [threading.Thread(target=self._look, args=(node,), daemon=True) for node in self.looks]
-        for thread in self._threads:
-            thread.start()
-
-    def moved(self, backends: Iterable[str], away: str) -> float | None:
-        """Return since when, in seconds, all the backends run on other nodes than one; nothing while they do not."""
-        others = [looks[:] for node, looks in self.looks.items() if node != away]
-        found = {name: [since for looks in others if (since := running_since(looks, name))] for name in backends}
-        return max(map(max, found.values())) if all(found.values()) else None
-
-    def stop(self) -> None:
-        """End."""
-        self._stop.set()
-        for stream in list(self._streams.values()):
-            stream.kill()
-        for thread in self._threads:
-            thread.join()
-
-    def _look(self, node: str) -> None:
-        while not self._stop.wait(0.5):  # a stream ends when its node is gone
-            stream = self._streams[node] = self.lab.running_stream(node)
-            for line in stream.stdout or []:
-                if line.endswith("\n"):  # the last one may be cut short
-                    self.looks[node].append(self.lab.parse_running(line))
-            stream.kill()
-            stream.wait()
-
-
-def running_since(looks: Sequence[Look], backend: str) -> float | None:
-    """Return when, in seconds, a backend that the last look found running was first found so."""
-    stretch = itertools.takewhile(lambda look: backend in look[1], reversed(looks))
-    return min((when for when, _ in stretch), default=None)
-
-
-def spans(looks: Sequence[Look], backend: str) -> list[tuple[float, float]]:
-    """Return the stretches of time, each (from, to) in seconds, in which every look found a backend running."""
-    found: list[tuple[float, float]] = []
-    for (since, before), (until, after) in itertools.pairwise(looks):
-        if backend not in before or backend not in after or until - since > BLIND:
-            continue
-        if found and found[-1][1] == since:
-            found[-1] = (found[-1][0], until)
-        else:
-            found.append((since, until))
-    return found
-
-
-def twice(looks: Mapping[str, Sequence[Look]], backends: Iterable[str]) -> list[str]:
-    """Say which backends ran on two nodes at a time, and for how long."""
-    found = []
-    for backend in backends:
-        for one, other in itertools.combinations(looks, 2):
-            pairs = itertools.product(spans(looks[one], backend), spans(looks[other], backend))
-            overlaps = [min(a[1], b[1]) - max(a[0], b[0]) for a, b in pairs if max(a[0], b[0]) < min(a[1], b[1])]
-            if overlaps:
-                found.append(f"{backend} on {one} and {other} for {sum(overlaps):.1f} s")
-    return found
+from .watch import Watch, twice
 
 
 def run(proof: Proof, networks: Sequence[str] = ("cluster",)) -> None:
@@ -90,7 +17,7 @@ def run(proof: Proof, networks: Sequence[str] = ("cluster",)) -> None:
     cut_off, moved, others, on_it = victim.node, victim.backends, victim.others, victim.users
 
     with proof.writing():
-        watch = Watch(lab)
+        watch = Watch(lab, lab.running_stream, lab.parse_running)
         proof.say(f"pull {cut_off}'s cable to {', '.join(networks)}")
         cut = max(lab.cut(cut_off, network) for network in networks)
         try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from .cluster_network import Watch
 from .lab import wait_for
 from .proof import FAILOVER, Proof
+from .watch import Watch
 
 REFUSED = 60.0  # seconds in which a takeover would have happened
 
@@ -17,7 +17,7 @@ def run(proof: Proof) -> None:
     victim = proof.victim()
     moved, survivors = victim.backends, victim.others
     with proof.writing():
-        watch = Watch(lab)
+        watch = Watch(lab, lab.running_stream, lab.parse_running)
         proof.say(f"{victim.node} loses its BMC and its power")
         lab.refuse(victim.node)
         try:

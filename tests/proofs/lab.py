@@ -144,12 +144,20 @@ class Lab:
 
     def describe(self, **variables: Any) -> None:
         """Have the inventory say something else of the site, as an operator does; nothing: what it said before."""
-        path = Path(self.info["inventory"]) / "group_vars" / "all" / "zz_proof.yml"
-        path.unlink(missing_ok=True)
+        self._description.unlink(missing_ok=True)
         if variables:
-            path.write_text(yaml.safe_dump(variables))
+            self._description.write_text(yaml.safe_dump(variables))
         for name in ("inventory", "site", "backends"):
             self.__dict__.pop(name, None)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What describe() has the inventory say."""
+        return yaml.safe_load(self._description.read_text()) if self._description.exists() else {}
+
+    @property
+    def _description(self) -> Path:
+        return Path(self.info["inventory"]) / "group_vars" / "all" / "zz_proof.yml"
 
     def variables(self, host: str) -> dict[str, Any]:
         """The variables of one host."""
@@ -183,6 +191,16 @@ class Lab:
         """Whether each backend has mail of its own, that no other backend's node reaches."""
         return self.site["mail_store"] == "drbd"
 
+    @property
+    def spreads(self) -> bool:
+        """Whether front ends go by the client, whoever the user is."""
+        return self.site["mail_front_end"] in ("haproxy", "lvs", "external")
+
+    @property
+    def by_table(self) -> bool:
+        """Whether a table tells each user's backend."""
+        return not self.spreads and self.site["mail_front_end"] != "director"
+
     def front(self, timeout: float = 5.0) -> Front:
         """The front door, with the demo users."""
         door = self.info["front_door"]
@@ -190,7 +208,7 @@ class Lab:
         ports = door.get("ports", {})
         names = [self.variables(host)["mail_client_address"] for host in self.group("dns_servers")]
         return Front(
-            list(door["addresses"]),
+            list(self.site["mail_front_addresses"]),
             door["hostname"],
             door["ca_file"],
             users,
@@ -354,6 +372,8 @@ def _parse_status(now: float, body: str) -> dict[str, float]:
     for line in body.splitlines():
         # user  priority  fast sync  full sync  success sync  failed
         match = re.fullmatch(r"(\S+@\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*", line)
+        if match and match[2] == "none" and match[3] == "-":
+            continue  # a replicator that never synced the user: another backend's
         if match and match[2] == "none" and match[6] == "-":
             found[match[1]] = now
         elif match and (ago := re.fullmatch(r"(\d+):(\d+):(\d+)", match[5])):

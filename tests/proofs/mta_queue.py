@@ -46,6 +46,6 @@ def run(proof: Proof) -> None:
             wait_for(f"{victim}'s MTA runs", lambda: lab.ssh(victim, DELIVER, check=False), 60, pause=1)
         wait_for("it has delivered what it had", lambda: not accepted & waiting(lab, victim), QUEUE, pause=1)
         proof.numbers["delivered_s"] = round(time.time() - powered, 1)
-        wait_for(f"{victim} has an address again", lambda: set(proof.holders().values()) == set(holders.values()), 120)
+        proof.spread()
         proof.back(time.time())
     proof.count()

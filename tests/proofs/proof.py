@@ -17,8 +17,9 @@ from tests.ledger.front import Front
 from tests.ledger.journal import ACKNOWLEDGED, MERGING, SENT, Journal, Mail, mails, read, stalls
 from tests.ledger.writer import Writer
 
-from . import drbd, file_systems
+from . import drbd, file_systems, sessions
 from .lab import Lab, ProofError, wait_for
+from .watch import Watch, twice
 
 # Seconds after which a failover counts as not happening; a mail node with a slow kernel of its own can take 120.
 FAILOVER = 240.0
@@ -48,6 +49,8 @@ class Proof:
     lab: Lab
     numbers: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    # Whether a user with sessions on two nodes is a fault: no where front ends do not know users, or are being changed.
+    one_node_each: bool = True
 
     def __post_init__(self) -> None:
         """Make a folder for the ledger, kept when something goes wrong."""
@@ -82,8 +85,9 @@ class Proof:
     def writing(self, seconds: float = 6.0, rate: float | None = None) -> Iterator[Writer]:
         """Have writers at work; all of them must get through, and go on so for the given seconds.
 
-        A first delivery waits until the MTA has verified the recipient.
+        A first delivery waits until the MTA has verified the recipient. Meanwhile nodes are asked who has sessions.
         """
+        watch = sessions.watch(self.lab, self.kernel)
         writer = Writer(self.front, self.journal, rate=rate or RATE[self.kernel])
         writer.start()
 
@@ -97,6 +101,20 @@ class Proof:
             yield writer
         finally:
             writer.stop()
+            watch.stop()
+            self.one_node(watch)
+
+    def one_node(self, watch: Watch) -> None:
+        """See that nobody had sessions on two nodes at a time."""
+        users = {user.user for user in self.front.users}
+        seen = {user for looks in watch.looks.values() for _, there in looks for user in there}
+        self.numbers["watched"] = self.numbers.get("watched", 0) + sum(map(len, watch.looks.values()))
+        self.expect(seen >= users, f"users were never seen on a mail node: {users - seen}")
+        both = twice(watch.looks, users, sessions.BLIND[self.kernel])
+        if self.lab.spreads or not self.one_node_each:
+            self.numbers["on_two_nodes"] = self.numbers.get("on_two_nodes", 0) + len(both)
+        else:
+            self.expect(not both, f"users had sessions on two nodes: {', '.join(both)}")
 
     def entries(self) -> list[dict[str, Any]]:
         """The ledger so far."""
@@ -114,12 +132,25 @@ class Proof:
     def victim(self, number: int = 0) -> Victim:
         """Choose the node that runs the backend of this number, once each backend runs on one node."""
         where = wait_for("each backend runs on one node", self.lab.settled, 120)
-        backend, node = list(where.items())[number]
+        homes = self.homes()
+        backend = list(where)[number]
+        if backend not in homes.values():  # of those that front ends use; all clients of a lab have one address
+            backend = sorted(set(homes.values()))[number % len(set(homes.values()))]
+        node = where[backend]
         backends = [name for name, there in where.items() if there == node]
         others = [other for other in self.lab.backends[backend]["nodes"] if other != node]
-        users = {user.user for user in self.front.users if self.lab.backend_of(user.user) in backends}
+        users = {user for user, home in homes.items() if home in backends}
         self.expect(bool(users), f"no demo user lives on {', '.join(backends)}")
         return Victim(node, backends, others, users)
+
+    def homes(self) -> dict[str, str]:
+        """Return the backend of each user: by the table, or where front ends that decide lead all who log in."""
+        if self.lab.by_table:
+            return {user.user: self.lab.backend_of(user.user) for user in self.front.users}
+        found = sessions.homes(self.lab, self.front)
+        if several := {user: backends for user, backends in found.items() if len(backends) > 1}:
+            raise ProofError(f"users have sessions on several backends: {several}")
+        return {user: next(iter(backends)) for user, backends in found.items()}
 
     def back(self, since: float, wanted: Callable[[str, str], bool] = lambda user, path: True) -> float:
         """Wait until each client was served again after an incident; return the seconds the slowest waited."""
@@ -176,8 +207,8 @@ class Proof:
 
     def spread(self) -> None:
         """Wait until no service address is about to move: one that goes home ends its sessions, whatever is proved."""
-        homes = set(self.lab.front_hosts)
-        wait_for("each front end has an address", lambda: set(self.holders().values()) == homes, 120, pause=1)
+        hosts = min(len(self.front.addresses), len(self.lab.front_hosts))
+        wait_for(f"{hosts} hosts have addresses", lambda: len(set(self.holders().values())) == hosts, 120, pause=1)
 
     def served(self, since: float, until: float) -> None:
         """Note how the clients were served between two times."""

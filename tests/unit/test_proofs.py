@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tests import run
 from tests.proofs.__main__ import PROOFS
-from tests.proofs.cluster_network import running_since, twice
 from tests.proofs.gfs2 import read_check
 from tests.proofs.lab import QUEUE_DELAY, parse_synced
 from tests.proofs.plays import recap
+from tests.proofs.sessions import parse, rows
+from tests.proofs.watch import running_since, twice
 
 RECORDED = Path(__file__).parent / "recorded"
 SYNCD = '[{"peer": "mail2", "up": true, "queued": 1, "lag_seconds": %s}]'
@@ -27,6 +28,12 @@ def test_daemon_status_of_all_users() -> None:
 def test_replicator_status_of_each_user() -> None:
     found = parse_synced(f"=1000.0\n{REPLICATOR}\n{REPLICATOR}\n=1001.0\n")
     assert found == {"u1@example.org": 1000.0 - QUEUE_DELAY, "u2@example.org": 1000.0 - QUEUE_DELAY - 64}
+
+
+def test_a_replicator_that_never_synced_a_user_says_nothing_of_it() -> None:
+    other = "username priority fast sync full sync success sync failed\nu2@example.org none - - - -\n"
+    found = parse_synced(f"=1000.0\n{REPLICATOR}\n{other}\n=1001.0\n")
+    assert found["u2@example.org"] == 1000.0 - QUEUE_DELAY - 64
 
 
 def test_status_that_cannot_be_read_is_none() -> None:
@@ -87,3 +94,24 @@ def test_scenarios_name_proofs_that_are_there() -> None:
     }
     assert {"power_loss", "all_paths"} <= named <= set(PROOFS)
     assert not set(PROOFS) & {"drbd", "file_systems", "gfs2", "lab", "nfs", "proof"}
+
+
+def who(*sessions: tuple[str, str]) -> str:
+    """What `doveadm who -1` prints."""
+    fields = [{"username": user, "service": service, "pid": "7", "ip": "192.0.2.1"} for user, service in sessions]
+    return json.dumps(fields)
+
+
+def test_who_has_sessions_on_a_node() -> None:
+    """Login processes have none: they pass clients on. 2.3 forgets the bracket at the end."""
+    text = who(("ann@example.org", "imap"), ("bob@example.org", "imap-login"))
+    line = f"12.5\tbe1\t{text[:-1]}\tbe2\t{who(('cid@example.org', 'pop3'))}\tbe3\t\n"
+    assert parse(line) == (12.5, {"ann@example.org", "cid@example.org"})
+    assert rows(line) == [("ann@example.org", "be1"), ("cid@example.org", "be2")]
+    assert parse("12.5\n") == (12.5, set())
+
+
+def test_looks_that_are_far_apart_say_nothing_of_the_time_between() -> None:
+    looks = {"mail1": [(0.0, {"ann"}), (4.0, {"ann"})], "mail2": [(1.0, {"ann"}), (3.0, {"ann"})]}
+    assert not twice(looks, ["ann"])
+    assert twice(looks, ["ann"], blind=5) == ["ann on mail1 and mail2 for 2.0 s"]
