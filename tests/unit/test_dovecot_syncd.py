@@ -6,6 +6,7 @@ import json
 import selectors
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -500,6 +501,34 @@ class TestPeer:
         site.peer.forget()
         assert site.peer.states == {}
 
+    def test_no_state_is_used_while_a_peer_that_is_back_sweeps(self):
+        site = Site(sweep_after_outage=60.0)
+        later = 0.0
+        site.peer.clock = lambda: time.time() + later
+
+        async def synced(count):
+            site.add("a")
+            await site.until(lambda: len(site.calls) == count and not len(site.peer.queue))
+
+        async def story():
+            nonlocal later
+            await synced(1)
+            site.alive = False
+            site.add("b")
+            await site.until(lambda: site.peer.down_since)
+            site.alive = True
+            await site.until(lambda: site.peer.status()["up"] and not len(site.peer.queue))
+            calls = len(site.calls)
+            await synced(calls + 1)
+            await synced(calls + 2)
+            later += syncd.NO_STATE_SECONDS
+            await synced(calls + 3)
+            await synced(calls + 4)
+
+        site.play(story)
+        assert [state for user, state in zip(site.calls, site.begun_with, strict=True) if user == "a"][1:4] == [""] * 3
+        assert site.begun_with[-1].startswith("a ")
+
     def test_changes_do_not_wait_for_the_list_of_users(self):
         site = Site()
         listed = asyncio.Event()
@@ -632,6 +661,15 @@ class TestDaemon:
         assert made._answer(b"POST", b"/sweep", True)[0].startswith("200")
         assert made.peers[0].sweep.wanted
         assert [p["peer"] for p in json.loads(made._answer(b"GET", b"/status", False)[2])] == ["p", "q"]
+
+    def test_states_are_forgotten_when_somebody_else_has_synced(self, tmp_path):
+        made = daemon(tmp_path)
+        for peer in made.peers:
+            peer.states["a"] = syncd.State("state", 1e12)
+        assert made._answer(b"POST", b"/forget", False)[0].startswith("404")
+        assert made.peers[0].states
+        assert made._answer(b"POST", b"/forget", True)[0].startswith("200")
+        assert not any(peer.states for peer in made.peers)
 
 
 def test_status_table_for_people():

@@ -63,7 +63,19 @@ def test_a_mailbox_without_a_gap_is_told(monkeypatch, tmp_path, capsys, failing,
 
     monkeypatch.setattr(gap, "alone", lambda: True)
     monkeypatch.setattr(gap, "doveadm", doveadm)
+    monkeypatch.setattr(gap, "CATCH_UP", tmp_path / "catch-up")
     assert gap.main(str(tmp_path)) == exit_code
     shown = capsys.readouterr()
     assert shown.out == f"{raised} mailboxes of 1 users go on behind a gap in their UIDs\n"
     assert bool(shown.err) == bool(failing)
+
+
+@pytest.mark.parametrize(("alone", "noted"), [(True, ["a@x", "b@x"]), (False, [])])
+def test_all_users_are_noted_for_catch_up_where_the_other_node_is_gone(monkeypatch, tmp_path, alone, noted):
+    folder = tmp_path / "catch-up"
+    folder.mkdir()
+    monkeypatch.setattr(gap, "CATCH_UP", folder)
+    monkeypatch.setattr(gap, "alone", lambda: alone)
+    monkeypatch.setattr(gap, "doveadm", lambda *arguments, **_: (True, "a@x\nb@x\n" if arguments[0] == "user" else ""))
+    assert gap.main(str(tmp_path / "no-mail")) == 0
+    assert sorted(file.name for file in folder.iterdir()) == noted

@@ -138,6 +138,46 @@ def test_peer_away_and_back_merges_without_duplicates_or_resurrection(pair, user
     until(lambda: merged(pair.left) and merged(pair.right), 120)
 
 
+@pytest.mark.parametrize("pair", ["12"], indirect=True)
+def test_replicators_of_other_backends_leave_a_user_alone(pair, user):
+    """What they bring to the peer is beyond the state of the user's own: expunged mail would be back."""
+    for name in ("first", "second"):
+        pair.append(pair.left, user, name)
+        pair.same(user, ["first", "second"][: 1 + (name == "second")])
+    pid = pair.left.check_output("pgrep -f '^dovecot-be1/replicator'")
+    pair.left.check_output(f"kill -STOP {pid}")  # it is busy
+    try:
+        pair.append(pair.left, user, "expunged")
+        start(pair.left, "dovecot-backend@be2")
+        time.sleep(5)  # it would sync everybody at its start
+        imap = pair.login(pair.left, user)
+        imap.store("3", "+FLAGS", "(\\Deleted)")
+        imap.expunge()
+        imap.logout()
+    finally:
+        pair.left.check_output(f"kill -CONT {pid}")
+    pair.append(pair.left, user, "third")
+    until(lambda: "third" in pair.subjects(pair.right, user))
+    try:
+        pair.same(user, ["first", "second", "third"])
+    finally:
+        stop(pair.left, "dovecot-backend@be2")
+
+
+@pytest.mark.parametrize("pair", ["12"], indirect=True)
+def test_a_backend_that_stops_has_its_last_changes_synced(pair, user):
+    stop(pair.right, "dovecot-replica")
+    pair.append(pair.left, user, "last")
+    time.sleep(2)
+    assert pair.subjects(pair.right, user) == []
+    start(pair.right, "dovecot-replica")
+    stop(pair.left, "dovecot-backend@be1")
+    try:
+        assert pair.subjects(pair.right, user) == ["last"]  # without waiting: it may serve now
+    finally:
+        start(pair.left, "dovecot-backend@be1")
+
+
 @pytest.mark.parametrize("pair", ["13"], indirect=True)
 def test_mail_that_the_peer_brought_and_this_side_expunged_stays_gone(pair, user):
     """A user goes to the peer and comes back: the daemon must not begin where its own last sync ended."""
@@ -202,7 +242,7 @@ def test_events_arrive_after_the_daemon_restarted(pair, user):
 
 
 def test_users_queued_when_the_daemon_is_killed_are_synced(pair, user):
-    if pair.release == "12":  # Dovecot's replicator is part of the backend: its start is a sweep
+    if pair.release == "12":  # Dovecot's replicator is part of the backend, and its list is gone with it
         stop(pair.right, "dovecot-replica")
         pair.append(pair.left, user, "queued")
         stop(pair.left, "dovecot-backend@be1")
@@ -298,10 +338,22 @@ def test_a_node_that_is_left_alone_leaves_a_gap_in_uids(pair, user):
     before = uidnext()
     restart("left right")
     assert uidnext() == before
+    # What the node that is gone had not synced comes here when it is back, though nobody asks for it.
+    stop(pair.right, "dovecot-replication-tunnel")
+    pair.append(pair.right, user, "unsynced")
+    if pair.release == "12":
+        stop(pair.right, "dovecot-catch-up.timer")  # left has to do it
+    stop(pair.right, "dovecot-backend@be1")
     restart("left")
     assert uidnext() >= before + 100_000
+    assert pair.subjects(pair.left, user) == ["before"]
+    start(pair.right, "dovecot-replication-tunnel")
+    until(lambda: pair.subjects(pair.left, user) == ["before", "unsynced"])
+    if pair.release == "12":
+        start(pair.right, "dovecot-catch-up.timer")
+    start(pair.right, "dovecot-backend@be1")
     pair.append(pair.left, user, "after")
-    pair.same(user, ["before", "after"])
+    pair.same(user, ["before", "unsynced", "after"])
 
 
 def test_status_and_metrics(pair, user):

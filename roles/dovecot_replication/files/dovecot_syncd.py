@@ -38,6 +38,7 @@ CHANGED, SWEPT = "changed", "swept"  # why a user is queued: the classes in metr
 OK, AGAIN, FAILED, UNKNOWN = "ok", "again", "failed", "unknown"  # what became of a sync
 EX_AGAIN, EX_NOUSER = 2, 67  # doveadm's exit codes: changed meanwhile, no such user
 STATE_SECONDS = 5.0  # that dsync's state after a sync may be used
+NO_STATE_SECONDS = 900.0  # for which none is used once a peer is back: it sweeps
 LOCAL_PAUSE = 2.0  # seconds to leave the local instance alone when it does not answer
 USERS_TIMEOUT = 60.0  # seconds that a list of all users may take
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
@@ -418,6 +419,7 @@ class State:
     peer since then is taken for new on both sides: if it was expunged on one of them meanwhile it comes back, and its
     flags stay different. The peer syncs too, whenever it serves the user, and when it sweeps. So a state is for the
     changes of a busy user that follow each other closely, on a node that serves the user, and is never kept on disk.
+    A peer that was away sweeps when it is back, so none is used for a while.
     """
 
     text: str
@@ -475,6 +477,7 @@ class Peer:
         self._probes = 0
         self._listing = False  # whether the users for a sweep are being asked for
         self.states: dict[str, State] = {}
+        self._no_state_until = 0.0
         self.wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -573,7 +576,7 @@ class Peer:
             self.queue.postpone(user, self.clock())
             return self.wake.set()
         now = self.clock()
-        if state:
+        if state and now >= self._no_state_until:
             self.states[user] = State(state, now + STATE_SECONDS)
         self.counters.results[result] += 1
         self.counters.sync_seconds += now - began
@@ -626,6 +629,8 @@ class Peer:
         away = self.clock() - self.down_since
         log.info("%s is back after %.0f s, %d users queued", self.name, away, len(self.queue))
         self.down_since, self.error = 0.0, ""
+        self._no_state_until = self.clock() + NO_STATE_SECONDS
+        self.states.clear()
         if away >= self.config.sweep_after_outage:
             self.want_sweep()
         return 0.001
@@ -781,7 +786,7 @@ class Daemon:
             writer.close()
 
     async def on_http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, control: bool) -> None:
-        """Answer one HTTP request: /metrics, /status; over the control socket also POST /sweep."""
+        """Answer one HTTP request: /metrics, /status; over the control socket also POST /sweep and /forget."""
         try:
             async with asyncio.timeout(10):
                 request = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
@@ -802,6 +807,10 @@ class Daemon:
         if (method, path, control) == (b"POST", b"/sweep", True):
             for peer in self.peers:
                 peer.want_sweep()
+            return "200 OK", "application/json", "{}"
+        if (method, path, control) == (b"POST", b"/forget", True):
+            for peer in self.peers:
+                peer.states.clear()
             return "200 OK", "application/json", "{}"
         return "404 Not Found", "text/plain", "no such page\n"
 
@@ -956,6 +965,7 @@ def main() -> int:
     status = commands.add_parser("status", help="show queue, lag and peers")
     status.add_argument("--json", action="store_true")
     commands.add_parser("sweep", help="sync all users now, at the sweep's pace")
+    commands.add_parser("forget", help="begin the next syncs without dsync's state: somebody else has synced")
     arguments = parser.parse_args()
     config = Config(**json.loads(Path(arguments.config).read_text()))
     if arguments.command == "run":
@@ -964,8 +974,8 @@ def main() -> int:
         asyncio.run(_run(config, key))
         return 0
     try:
-        if arguments.command == "sweep":
-            ask(config.runtime_dir, "POST", "/sweep")
+        if arguments.command in ("sweep", "forget"):
+            ask(config.runtime_dir, "POST", f"/{arguments.command}")
             return 0
         answer = ask(config.runtime_dir, "GET", "/status")
     except OSError as error:

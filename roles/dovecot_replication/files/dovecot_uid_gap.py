@@ -5,6 +5,8 @@ The node that is gone may have given out UIDs that never came here. Were they gi
 renumber mail on both sides when that node is back, under the hands of clients, who then change the wrong UID. Behind a
 gap only the mail of the node that comes back is renumbered, and nobody uses that.
 
+On Debian 12 all users are noted for `dovecot-catch-up`, too: the node may have kept changes that never came here.
+
 While other nodes are there nothing is done: raising UIDs where a user is not served would make what it prevents.
 Users are taken in the order of their last sync, the latest first.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 GAP = 100_000  # UIDs; there are 4294967295
 BATCH = 200  # users whose mailboxes are read together
 REPLICA = "/etc/dovecot/replica.conf"
+CATCH_UP = Path("/var/lib/dovecot/catch-up")  # where there is a replicator
 
 
 def plan(status: str) -> tuple[int, dict[str, list[str]]]:
@@ -78,6 +81,9 @@ def main(mail_root: str) -> int:
         print("not alone: nothing to do")
         return 0
     worked, known = doveadm("user", "*")
+    if CATCH_UP.is_dir():
+        for user in known.split():
+            (CATCH_UP / user).touch()
     users = by_last_sync(known.split(), Path(mail_root))
     mailboxes = 0
     for batch in batches(users):
