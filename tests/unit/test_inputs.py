@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from tests.inputs import COMMON, OF_ARCHITECTURES, PARTS, ROOT, inputs, used
+from tests.inputs import COMMON, OF_ARCHITECTURES, inputs, made_of, used
 
 OWN = ["molecule/dsync", *COMMON, *OF_ARCHITECTURES]
 FILES = {
@@ -15,12 +15,40 @@ FILES = {
     "tests/proofs/lab.py": "",
     "tests/proofs/another.py": "",
     "playbooks/bench.yml": "- role: base\n",
-    "playbooks/site.yml": "roles:\n  - role: base\ntasks:\n  - include_tasks: tasks/store_{{ mail_store }}.yml\n",
+    "playbooks/site.yml": """
+- name: Store mail
+  hosts: all
+  roles:
+    - role: base
+  tasks:
+    - include_tasks: tasks/store_{{ mail_store }}.yml
+- name: Let clients in
+  hosts: front_ends:mta
+  tasks:
+    - name: By proxy
+      include_role:
+        name: proxy
+      when: mail_front_end == 'proxy'
+    - name: By balancer
+      include_role:
+        name: balancer
+      when: mail_front_end == 'balancer'
+- name: Serve webmail
+  hosts: webmail
+  roles:
+    - role: webmail
+""",
+    "playbooks/group_vars/all.yml": "a: b\n",
+    "playbooks/group_vars/mta/main.yml": "a: b\n",
+    "playbooks/group_vars/webmail.yml": "a: b\n",
     "playbooks/tasks/store_dsync.yml": "- import_role:\n    name: replicas\n",
     "playbooks/tasks/store_drbd.yml": "- import_role:\n    name: drbd\n",
     "roles/base/tasks/main.yml": "- name: Make it so\n  cluster_thing:\n    a: 1\n",
     "roles/replicas/tasks/main.yml": "- ansible.builtin.ping:\n",
     "roles/drbd/tasks/main.yml": "- drbd_resource:\n",
+    "roles/proxy/tasks/main.yml": "- ansible.builtin.ping:\n",
+    "roles/balancer/tasks/main.yml": "- ansible.builtin.ping:\n",
+    "roles/webmail/tasks/main.yml": "- ansible.builtin.ping:\n",
     "library/cluster_thing.py": "from ansible.module_utils.things import plan\n",
     "library/drbd_resource.py": "from ansible.module_utils.drbd import plan\n",
     "module_utils/things.py": "from ansible.module_utils import deep, deeper\n",
@@ -45,7 +73,8 @@ def test_an_architecture_is_made_of_what_it_names_and_of_its_own_store():
 @pytest.fixture
 def project(tmp_path):
     (tmp_path / "inventories/dsync/group_vars/all").mkdir(parents=True)
-    (tmp_path / "inventories/dsync/group_vars/all/site.yml").write_text("mail_store: dsync\n")
+    (tmp_path / "inventories/dsync/group_vars/all/site.yml").write_text("mail_store: dsync\nmail_front_end: proxy\n")
+    (tmp_path / "inventories/dsync/hosts.yml").write_text("all: {children: {pod: {children: {mta: {hosts: {}}}}}}\n")
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -65,11 +94,16 @@ def project(tmp_path):
         ("module_utils/deeper.py", True),
         ("playbooks/tasks/store_dsync.yml", True),
         ("inventories/dsync/group_vars/all/site.yml", True),
-        ("playbooks/site.yml", True),
         ("playbooks/bench.yml", False),
         ("roles/drbd/tasks/main.yml", False),
         ("module_utils/drbd.py", False),
         ("playbooks/tasks/store_drbd.yml", False),
+        ("roles/proxy/tasks/main.yml", True),
+        ("roles/balancer/tasks/main.yml", False),
+        ("roles/webmail/tasks/main.yml", False),
+        ("playbooks/group_vars/all.yml", True),
+        ("playbooks/group_vars/mta/main.yml", True),
+        ("playbooks/group_vars/webmail.yml", False),
     ],
 )
 def test_a_change_counts_where_it_is_used(project, name, counts):
@@ -79,11 +113,28 @@ def test_a_change_counts_where_it_is_used(project, name, counts):
     assert (inputs("dsync", "dsync", project) != before) == counts
 
 
-def files_of(scenario, store=None):
-    own = [f"molecule/{scenario}", *COMMON, *(OF_ARCHITECTURES if store else [])]
-    command = ["git", "ls-files", *own, *PARTS]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    return used({name: (ROOT / name).read_bytes() for name in listed if (ROOT / name).is_file()}, own, store)
+def test_a_proof_that_changes_the_front_end_brings_the_other_s_role(project):
+    (project / "molecule/dsync/molecule.yml").write_text("env:\n  PROOFS: to_balancer power_loss\n")
+    before = inputs("dsync", "dsync", project)
+    (project / "roles/balancer/tasks/main.yml").write_text("")
+    assert inputs("dsync", "dsync", project) != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("hosts: webmail", "gather_facts: false\n  hosts: webmail", False),
+        ("name: balancer\n", "name: balancer\n        public: true\n", False),
+        ("name: proxy\n", "name: proxy\n        public: true\n", True),
+        ("hosts: front_ends:mta", "gather_facts: false\n  hosts: front_ends:mta", True),
+    ],
+)
+def test_what_site_yml_does_elsewhere_does_not_count(project, old, new, counts):
+    before = inputs("dsync", "dsync", project)
+    site = project / "playbooks/site.yml"
+    assert old in site.read_text()
+    site.write_text(site.read_text().replace(old, new))
+    assert (inputs("dsync", "dsync", project) != before) == counts
 
 
 def roles_of(files):
@@ -91,12 +142,15 @@ def roles_of(files):
 
 
 def test_the_project_s_own_parts_are_found():
-    files = files_of("dsync", "dsync")
+    files = set(made_of("dsync", "dsync"))
     assert roles_of(files) >= {"preflight", "base", "pki", "dovecot_backend", "dovecot_replication", "pacemaker"}
     assert {"library/pacemaker_cib.py", "module_utils/cib.py", "library/device_content.py"} <= files
-    assert not roles_of(files) & {"drbd", "gfs2"}
-    assert "dovecot_replication" not in roles_of(files_of("nfs", "nfs"))
-    assert "gfs2" in roles_of(files_of("drbd_gfs2", "drbd_gfs2"))
+    assert not roles_of(files) & {"drbd", "gfs2", "perdition", "lvs", "user_dns", "openldap"}
+    assert "dovecot_replication" not in roles_of(made_of("nfs", "nfs"))
+    assert "gfs2" in roles_of(made_of("drbd_gfs2", "drbd_gfs2"))
+    assert "perdition" in roles_of(made_of("dsync_perdition", "dsync"))
+    assert "user_dns" in roles_of(made_of("dsync_dns", "dsync_dns"))
+    assert "openldap" in roles_of(made_of("dsync_ldap", "dsync_ldap"))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +164,7 @@ def test_the_project_s_own_parts_are_found():
     ],
 )
 def test_a_role_s_scenario_here_is_made_of_its_roles(scenario, roles):
-    assert roles_of(files_of(scenario)) == roles
+    assert roles_of(made_of(scenario)) == roles
 
 
 def test_a_store_on_drbd_is_made_of_what_the_store_drbd_is_made_of():

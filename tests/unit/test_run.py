@@ -1,7 +1,10 @@
 """What a run of all tests does with the time that it has."""
 
+import json
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +147,34 @@ ok: [mail1]
 def test_dsync_runs_by_ansible_as_users_have_it_and_no_other_scenario():
     plain = {part.name.split()[1] for part, _ in run.every_scenario() if "ANSIBLE_STRATEGY" not in part.environment}
     assert plain == {"dsync", "dsync_killed"}
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_hosts_of_a_scenario_are_removed_and_their_journals_kept_when_it_failed(monkeypatch, tmp_path, passes):
+    done = []
+
+    def called(argv, **options):
+        argv = [Path(word).name for word in argv]
+        done.append(argv)
+        if "info" in argv:
+            return subprocess.CompletedProcess(argv, 0, json.dumps({"hosts": {"mail1": {}}}))
+        if "ssh" in argv:
+            options["stdout"].write("what mail1 logged")
+        return subprocess.CompletedProcess(argv, int("test" in argv and not passes))
+
+    monkeypatch.setattr(run.subprocess, "run", called)
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    monkeypatch.setattr(run, "record", lambda part: None)
+    part = run.scenario("architecture dsync Debian 12", "dsync", {"LAB_RELEASE": "12"})
+    run.execute(part)
+    assert part.passed is passes
+    kinds = [argv[1] for argv in done if argv[0] == "molecule"]
+    assert kinds == ["destroy", "test", "destroy"]
+    kept = tmp_path / "architecture-dsync-Debian-12" / "mail1.journal"
+    assert kept.exists() is not passes
+    if not passes:
+        assert kept.read_text() == "what mail1 logged"
+        assert [argv[:4] for argv in done if argv[0] == "lab"] == [
+            ["lab", "--lab", "dsync-12", "info"],
+            ["lab", "--lab", "dsync-12", "ssh"],
+        ]

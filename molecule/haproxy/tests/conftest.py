@@ -45,6 +45,11 @@ class Front:
         rows = [dict(word.split("=", 1) for word in line if "=" in word) for line in words]
         return {row["key"].removeprefix("::ffff:"): row["server_key"] for row in rows}
 
+    def checks_since(self, start):
+        """What the log says of backends that went or came since a time, in seconds."""
+        log = self.host.check_output("journalctl -u haproxy -o cat --since @%s", str(int(start)))
+        return [line for line in log.splitlines() if line.startswith("Server ")]
+
     def all_up(self):
         """Whether the check of every backend passes."""
         checked = {name: backends for name, backends in self.states().items() if not name.endswith("_unchecked")}
