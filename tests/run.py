@@ -47,12 +47,17 @@ class Part:
     name: str
     argv: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
-    scenario: bool = False
+    scenario: bool = False  # it makes hosts, as Molecule's scenarios and the lab's tests do
     own_kernels: bool = False
     expected_seconds: float = 0.0
     left: bool = False
     seconds: float = 0.0
     passed: bool = False
+
+    @property
+    def by_molecule(self) -> bool:
+        """Whether Molecule runs it; the lab's tests make and remove their hosts themselves."""
+        return self.argv[0] == "molecule"
 
     @property
     def log(self) -> Path:
@@ -313,10 +318,10 @@ def execute(part: Part) -> None:
         print(f"  ....  {part.name}", flush=True)
     started = time.monotonic()
     with part.log.open("w") as log:
-        if part.scenario:
+        if part.by_molecule:
             call(part, remove_hosts(part), log)
         part.passed = call(part, part.argv, log)
-        if part.scenario:
+        if part.by_molecule:
             if not part.passed:
                 keep_journals(part)
             part.passed = call(part, remove_hosts(part), log) and part.passed

@@ -178,3 +178,19 @@ def test_hosts_of_a_scenario_are_removed_and_their_journals_kept_when_it_failed(
             ["lab", "--lab", "dsync-12", "info"],
             ["lab", "--lab", "dsync-12", "ssh"],
         ]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_lab_is_tested_without_molecule_which_knows_nothing_of_its_hosts(monkeypatch, tmp_path, works):
+    done = []
+
+    def called(argv, **options):
+        done.append(list(argv))
+        return subprocess.CompletedProcess(argv, int(not works))
+
+    monkeypatch.setattr(run.subprocess, "run", called)
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    (part,) = run.lab()
+    run.execute(part)
+    assert part.passed is works
+    assert done == [list(part.argv)]
