@@ -13,7 +13,7 @@ from ansible.module_utils.inventory_dns import check_dns
 from ansible.module_utils.inventory_kerberos import check_kerberos
 from ansible.module_utils.inventory_ldap import check_ldap
 from ansible.module_utils.inventory_routes import check_routes
-from ansible.module_utils.inventory_stores import check_drbd, check_nfs, check_san
+from ansible.module_utils.inventory_stores import check_drbd, check_dsync, check_nfs, check_san
 from ansible.module_utils.inventory_webmail import check_webmail
 from ansible.module_utils.mail_route import ranges
 
@@ -376,6 +376,7 @@ def check_site(
     check.check_front()
     check.check_spread()
     check.check_backends()
+    check_dsync(check)
     check_drbd(check)
     check_nfs(check)
     check_kerberos(check)

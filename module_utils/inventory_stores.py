@@ -19,6 +19,13 @@ WWID = re.compile(r"^3([0-9a-f]{16}|[0-9a-f]{32})$")
 LIO_WWID = "36001405"  # what those of a Linux host begin with
 
 
+def check_dsync(check: Check) -> None:
+    """Check that dsync can merge what it replicates."""
+    found = check.site.get("mail_format")
+    if check.site.get("mail_store") == "dsync" and found in ("sdbox", "maildir", "mbox"):
+        check.report("site", "mail_format", found, "mdbox: in others dsync loses mail, or brings it back")
+
+
 def check_drbd(check: Check) -> None:
     """Check what DRBD replicates, and over which network."""
     store = check.site.get("mail_store")

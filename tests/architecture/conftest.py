@@ -5,8 +5,10 @@ from tests.proofs.lab import Lab
 
 @pytest.fixture(scope="module")
 def lab(host) -> Lab:
-    """The lab that the host is in."""
-    return Lab(host.ansible.get_variables()["lab_name"])
+    """The lab that the host is in, with its service addresses where they stay."""
+    found = Lab(host.ansible.get_variables()["lab_name"])
+    found.wait_until_spread()
+    return found
 
 
 @pytest.fixture(scope="module")

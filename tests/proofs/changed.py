@@ -23,7 +23,7 @@ def change(proof: Proof, front_end: str, **variables: Any) -> None:
         provision(proof)
         proof.numbers["served_again_s"] = round(proof.back(time.time()), 1)
         proof.served(began, time.time())
-    proof.spread()
+    proof.lab.wait_until_spread()
     proved = play(lab, "prove.yml")
     (proof.folder / "prove.log").write_text(proved.stdout + proved.stderr)
     proof.expect(proved.returncode == 0, f"prove.yml ended with {proved.returncode}: see {proof.folder}")

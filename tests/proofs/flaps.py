@@ -40,7 +40,7 @@ def asked(proof: Proof) -> tuple[str, str, set[str]]:
     if not proof.lab.by_table:
         victim = proof.victim()
         return victim.node, f"dovecot-backend@{victim.backends[0]}.service", victim.users
-    holders = proof.holders()
+    holders = proof.lab.holders()
     if len(set(holders.values())) < 2:
         raise ProofError(f"one front end has all addresses: {holders}")
     unit = UNITS[proof.lab.site["mail_front_end"]]

@@ -289,6 +289,19 @@ class Lab:
             return {name: nodes[0] for name, nodes in placement.items()}
         return None
 
+    def holders(self) -> dict[str, str]:
+        """Which front end has which service address."""
+        found: dict[str, str] = {}
+        for node in self.front_hosts:
+            text = self.ssh(node, "ip -o -4 address", timeout=10, check=False)
+            found |= {address: node for address in self.site["mail_front_addresses"] if f" {address}/" in text}
+        return found
+
+    def wait_until_spread(self) -> None:
+        """Wait until no service address is about to move: one that goes home ends its sessions, whatever is tested."""
+        hosts = min(len(self.site["mail_front_addresses"]), len(self.front_hosts))
+        wait_for(f"{hosts} hosts have addresses", lambda: len(set(self.holders().values())) == hosts, 120, pause=1)
+
     def boot(self, node: str) -> str:
         """The id of a node's boot; nothing when it does not answer."""
         return self.ssh(node, "cat /proc/sys/kernel/random/boot_id", timeout=10, check=False).strip()

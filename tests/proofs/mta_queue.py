@@ -21,8 +21,8 @@ def waiting(lab: Lab, host: str) -> set[str]:
 def run(proof: Proof) -> None:
     """Have it take mail without delivering any, kill it, and see that it delivers all it had."""
     lab = proof.lab
-    proof.spread()
-    holders = proof.holders()
+    proof.lab.wait_until_spread()
+    holders = proof.lab.holders()
     victim = holders[proof.front.addresses[0]]
     if victim not in lab.group("mta"):
         raise ProofError(f"{victim}, which has {proof.front.addresses[0]}, is no MTA")
@@ -36,7 +36,7 @@ def run(proof: Proof) -> None:
             killed = lab.kill(victim)
             proof.numbers["waiting"] = len(accepted)
             homes = set(proof.front.addresses)
-            wait_for("another host has its address", lambda: homes <= proof.holders().keys(), FAILOVER)
+            wait_for("another host has its address", lambda: homes <= proof.lab.holders().keys(), FAILOVER)
             proof.numbers["failover_s"] = round(proof.back(killed), 1)
             proof.say(f"power for {victim}")
             powered = time.time()
@@ -46,6 +46,6 @@ def run(proof: Proof) -> None:
             wait_for(f"{victim}'s MTA runs", lambda: lab.ssh(victim, DELIVER, check=False), 60, pause=1)
         wait_for("it has delivered what it had", lambda: not accepted & waiting(lab, victim), QUEUE, pause=1)
         proof.numbers["delivered_s"] = round(time.time() - powered, 1)
-        proof.spread()
+        proof.lab.wait_until_spread()
         proof.back(time.time())
     proof.count()

@@ -197,19 +197,6 @@ class Proof:
                 self.lab.join(victim.node, network)
         self.whole()
 
-    def holders(self) -> dict[str, str]:
-        """Which front end has which service address."""
-        found: dict[str, str] = {}
-        for node in self.lab.front_hosts:
-            text = self.lab.ssh(node, "ip -o -4 address", timeout=10, check=False)
-            found |= {address: node for address in self.front.addresses if f" {address}/" in text}
-        return found
-
-    def spread(self) -> None:
-        """Wait until no service address is about to move: one that goes home ends its sessions, whatever is proved."""
-        hosts = min(len(self.front.addresses), len(self.lab.front_hosts))
-        wait_for(f"{hosts} hosts have addresses", lambda: len(set(self.holders().values())) == hosts, 120, pause=1)
-
     def served(self, since: float, until: float) -> None:
         """Note how the clients were served between two times."""
         entries = [entry for entry in self.entries() if entry["event"] == "begin" or since - 5 <= entry["at"] <= until]

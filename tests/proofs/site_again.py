@@ -12,7 +12,7 @@ from .proof import Proof
 
 def run(proof: Proof) -> None:
     """Run it while sessions are held and mail is written."""
-    proof.spread()
+    proof.lab.wait_until_spread()
     holder = Holder(proof.front, sessions=2 * len(proof.front.addresses) * len(proof.lab.backends))
     holder.start()
     # Minutes of writing, on a site at its ordinary load.

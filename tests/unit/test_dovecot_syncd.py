@@ -683,3 +683,30 @@ def test_status_table_for_people():
     assert head.split()[:3] == ["peer", "state", "queued"]
     assert "down 90 s" in row and "88.2 s" in row and "50 s ago" in row and "100 s ago" in row and "never" in row
     assert error == "mail2.example.org: refused"
+
+
+def test_who_was_stored_as_changed_is_listed_also_beside_a_daemon(tmp_path):
+    path = str(tmp_path / "queue.db")
+    assert syncd.Store.changed(path) == []
+    assert not Path(path).exists()
+    store = syncd.Store(path)
+    store.write([("b.x", "ann@x", CHANGED, 1.0), ("c.x", "ann@x", CHANGED, 1.0), ("b.x", "swept@x", SWEPT, 1.0)])
+    assert syncd.Store.changed(path) == ["ann@x"]
+    assert not store.clean
+    store.close()
+    assert syncd.Store.changed(path) == ["ann@x"]
+    assert syncd.Store(path).clean  # to look leaves no trace
+
+
+@pytest.mark.parametrize(
+    "lags, up, code", [([0.0, 0.0], True, 0), ([3.0, 0.0], True, 0), ([3.0, 3.0], False, 0), ([3.0] * 999, True, 1)]
+)
+def test_settle_waits_for_peers_that_are_up_and_not_for_ever(monkeypatch, lags, up, code):
+    now = [0.0]
+    monkeypatch.setattr(syncd.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(syncd.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    answers = iter(lags)
+    monkeypatch.setattr(syncd, "ask", lambda *_: [{"lag_seconds": next(answers), "up": up}])
+    assert syncd.settle("/run/x") == code
+    assert now[0] >= 0.2  # events of a backend that has just stopped are on their way
+    assert now[0] < 11

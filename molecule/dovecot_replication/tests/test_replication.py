@@ -4,6 +4,7 @@ import imaplib
 import json
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 import testinfra
@@ -179,6 +180,19 @@ def test_a_backend_that_stops_has_its_last_changes_synced(pair, user):
 
 
 @pytest.mark.parametrize("pair", ["13"], indirect=True)
+def test_a_backend_that_stops_waits_for_its_last_changes(pair, user):
+    pair.right.check_output("systemctl kill --signal STOP dovecot-replica")
+    try:
+        pair.append(pair.left, user, "last")
+        pair.right.check_output("systemd-run --on-active=2 systemctl kill --signal CONT dovecot-replica")
+        stop(pair.left, "dovecot-backend@be1")
+        assert pair.subjects(pair.right, user) == ["last"]  # it may serve now
+    finally:
+        pair.right.check_output("systemctl kill --signal CONT dovecot-replica")
+        start(pair.left, "dovecot-backend@be1")
+
+
+@pytest.mark.parametrize("pair", ["13"], indirect=True)
 def test_mail_that_the_peer_brought_and_this_side_expunged_stays_gone(pair, user):
     """A user goes to the peer and comes back: the daemon must not begin where its own last sync ended."""
     pair.append(pair.left, user, "here")
@@ -339,7 +353,7 @@ def test_a_node_that_is_left_alone_leaves_a_gap_in_uids(pair, user):
     restart("left right")
     assert uidnext() == before
     # What the node that is gone had not synced comes here when it is back, though nobody asks for it.
-    stop(pair.right, "dovecot-replication-tunnel")
+    stop(pair.right, "dovecot-replication-tunnel dovecot-replication-entry")
     pair.append(pair.right, user, "unsynced")
     if pair.release == "12":
         stop(pair.right, "dovecot-catch-up.timer")  # left has to do it
@@ -347,13 +361,66 @@ def test_a_node_that_is_left_alone_leaves_a_gap_in_uids(pair, user):
     restart("left")
     assert uidnext() >= before + 100_000
     assert pair.subjects(pair.left, user) == ["before"]
-    start(pair.right, "dovecot-replication-tunnel")
+    start(pair.right, "dovecot-replication-tunnel dovecot-replication-entry")
     until(lambda: pair.subjects(pair.left, user) == ["before", "unsynced"])
     if pair.release == "12":
         start(pair.right, "dovecot-catch-up.timer")
     start(pair.right, "dovecot-backend@be1")
     pair.append(pair.left, user, "after")
     pair.same(user, ["before", "unsynced", "after"])
+
+
+def test_a_node_that_boots_gives_and_takes_before_peers_reach_it(pair, user):
+    """Left is gone with mail that is nowhere else, right serves the user meanwhile and gives out the same UIDs."""
+    tunnel, entry = "dovecot-replication-tunnel", "dovecot-replication-entry"
+    syncs = "dovecot-catch-up.timer" if pair.release == "12" else "dovecot-syncd"
+
+    def replica(host):
+        """What is there now, through the replica instance."""
+        fetch = "doveadm -c /etc/dovecot/replica.conf -f flow fetch -u %s 'uid hdr.subject' mailbox INBOX"
+        return host.check_output(fetch, user).splitlines()
+
+    pair.append(pair.left, user, "keep", "expunged", "last")
+    pair.same(user, ["keep", "expunged", "last"])
+    for host in (pair.left, pair.right):
+        stop(host, f"{tunnel} {entry}")
+    pair.append(pair.left, user, "given", "given too")
+    imap = pair.login(pair.right, user)
+    imap.store("2", "+FLAGS", "(\\Deleted)")
+    imap.expunge()
+    imap.logout()
+    pair.append(pair.right, user, "right", "right too", "and right")
+    stop(pair.left, f"{syncs} dovecot-backend@be1")
+    try:
+        start(pair.right, f"{tunnel} {entry}")
+        start(pair.left, tunnel)
+        pair.left.check_output("systemctl restart dovecot-rejoin")
+        there = replica(pair.right)
+        subjects = [line.partition("hdr.subject=")[2] for line in there]
+        assert sorted(subjects) == ["and right", "given", "given too", "keep", "last", "right", "right too"]
+        assert replica(pair.left) == there
+        # Whoever has been serving users must not do it again.
+        start(pair.left, "dovecot-backend@be1")
+        pair.append(pair.left, user, "served")
+        pair.left.check_output("systemctl restart dovecot-rejoin")
+        assert "nothing to do" in pair.left.check_output("journalctl --unit dovecot-rejoin --lines 5")
+        assert len(replica(pair.left)) == len(there) + 1
+    finally:
+        start(pair.left, f"dovecot-backend@be1 {entry} {syncs}")
+    pair.same(user, [*subjects, "served"])
+
+
+def test_no_sync_that_is_broken_off_loses_mail(pair):
+    """All ways in which dovecot-rejoin can be broken off, and as many of a two-way sync: they are why it is there.
+
+    When Dovecot's two-way sync has stopped to lose mail, this says so.
+    """
+    program = Path(__file__).with_name("cut_syncs.py").read_text()
+    pair.left.check_output("printf %%s %s > /root/cut_syncs.py", program)
+    told = json.loads(pair.left.check_output("python3 /root/cut_syncs.py 1200"))
+    assert told["rejoin"]["cuts"] > 20
+    assert not told["rejoin"]["harm"]
+    assert told["two ways"]["harm"], told
 
 
 def test_status_and_metrics(pair, user):

@@ -301,6 +301,14 @@ class Store:
         self.db.executemany("delete from queue where peer=? and user=?", [r[:2] for r in rows if not r[2]])
         self.db.execute("commit")
 
+    @staticmethod
+    def changed(path: str) -> list[str]:
+        """Return the users who were stored as changed, for any peer. Works beside a daemon, and without one."""
+        if not Path(path).exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return [row[0] for row in db.execute("select distinct user from queue where kind=?", (CHANGED,))]
+
     def close(self) -> None:
         """Say that nothing was lost."""
         self.set("clean", "1")
@@ -956,6 +964,23 @@ def table(status: list[dict[str, Any]], now: float) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def settled(status: list[dict[str, Any]]) -> bool:
+    """Whether no change waits for a peer that is up."""
+    return all(s["lag_seconds"] == 0 for s in status if s["up"])
+
+
+def settle(runtime_dir: str, seconds: float = 10.0) -> int:
+    """Wait until the changes of a backend that has stopped are on all peers that are up; return an exit code."""
+    end = time.monotonic() + seconds
+    time.sleep(0.2)  # its last events are on their way
+    while not settled(ask(runtime_dir, "GET", "/status")):
+        if time.monotonic() > end:
+            print("some changes are on this node alone still", file=sys.stderr)
+            return 1
+        time.sleep(0.1)
+    return 0
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -966,6 +991,8 @@ def main() -> int:
     status.add_argument("--json", action="store_true")
     commands.add_parser("sweep", help="sync all users now, at the sweep's pace")
     commands.add_parser("forget", help="begin the next syncs without dsync's state: somebody else has synced")
+    commands.add_parser("queued", help="list who changed and was not synced when the queue was written last")
+    commands.add_parser("settle", help="wait until changes are on all peers that are up, 10 s at most")
     arguments = parser.parse_args()
     config = Config(**json.loads(Path(arguments.config).read_text()))
     if arguments.command == "run":
@@ -973,7 +1000,12 @@ def main() -> int:
         key = Path(os.environ["CREDENTIALS_DIRECTORY"], "api-key").read_text().strip()
         asyncio.run(_run(config, key))
         return 0
+    if arguments.command == "queued":
+        print("\n".join(Store.changed(f"{config.state_dir}/queue.db")))
+        return 0
     try:
+        if arguments.command == "settle":
+            return settle(config.runtime_dir)
         if arguments.command in ("sweep", "forget"):
             ask(config.runtime_dir, "POST", f"/{arguments.command}")
             return 0
