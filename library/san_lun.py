@@ -79,6 +79,7 @@ from pathlib import Path as File
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.fc import wwn
 from ansible.module_utils.san import Path, path_problems, to_resize, wwid_of
 
 SECTOR = 512
@@ -98,7 +99,7 @@ def through(device: str) -> str:
         if part.startswith("session"):
             return text(f"/sys/class/iscsi_connection/connection{part.removeprefix('session')}:0/persistent_address")
         if part.startswith("rport-"):
-            return text(f"/sys/class/fc_remote_ports/{part}/port_name")
+            return wwn(text(f"/sys/class/fc_remote_ports/{part}/port_name"))
     return "this host"
 
 
@@ -165,11 +166,12 @@ def main() -> None:
     )
     given: dict[str, Any] = module.params
     wwid, name = given["wwid"].lower(), given["name"]
+    ways = [wwn(way) for way in given["through"]]
     deadline = time.monotonic() + (0 if module.check_mode else given["timeout"])
     scanned = False
     while True:
         found = paths(wwid)
-        problems = path_problems(wwid, found, given["paths"], given["through"])
+        problems = path_problems(wwid, found, given["paths"], ways)
         if problems and not scanned and not module.check_mode:
             rescan()
             scanned = True

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.fc import WWN, wwn
+
 if TYPE_CHECKING:
     from ansible.module_utils.inventory_checks import Check
 
@@ -170,6 +172,36 @@ def check_san(check: Check) -> None:
         return
     san = check.site.get("mail_san")
     san = san if isinstance(san, dict) else {}
+    if "wwpns" in san:
+        check_fibre_channel(check, san)
+    else:
+        check_iscsi(check, san)
+    check_luns(check)
+
+
+def check_fibre_channel(check: Check, san: dict[str, Any]) -> None:
+    """Check the names of the array's ports."""
+    for variable in ("target", "portals"):
+        if variable in san:
+            wanted = "nothing beside wwpns, which are for Fibre Channel; target and portals are for iSCSI"
+            check.report("site", f"mail_san.{variable}", san[variable], wanted)
+    if check.groups.get("iscsi_targets"):
+        wanted = "no group: an array with wwpns is reached over Fibre Channel"
+        check.report("site", "group iscsi_targets", ", ".join(sorted(check.groups["iscsi_targets"])), wanted)
+    wwpns = san["wwpns"]
+    if not isinstance(wwpns, list) or len(wwpns) < 2:
+        check.report("site", "mail_san.wwpns", wwpns, "two ports of the array, each in a fabric of its own")
+        return
+    for index, wwpn in enumerate(wwpns):
+        if not WWN.fullmatch(str(wwpn).lower()):
+            wanted = "a port's name in quotes, such as 50:06:01:60:3b:20:10:aa"
+            check.report("site", "mail_san.wwpns", wwpn, wanted)
+        elif wwn(wwpn) in [wwn(str(other)) for other in wwpns[:index]]:
+            check.report("site", "mail_san.wwpns", wwpn, "each port once: two ports are two paths")
+
+
+def check_iscsi(check: Check, san: dict[str, Any]) -> None:
+    """Check the array's portals, and the nodes' ways to them and names there."""
     if not IQN.match(str(san.get("target"))):
         check.report("site", "mail_san.target", san.get("target"), "an IQN, such as iqn.2026-11.com.example:array1")
     used = check_portals(check, san.get("portals"))
@@ -190,7 +222,6 @@ def check_san(check: Check) -> None:
             check.report(node, "mail_initiator", name, wanted)
         taken.setdefault(name, node)
     check_targets(check, san)
-    check_luns(check)
 
 
 def check_portals(check: Check, portals: Any) -> list[str]:

@@ -36,6 +36,11 @@ def run(argv: Sequence[str], *, check: bool = True, stdin: str | None = None, er
     return done.stdout + (done.stderr if errors else "")
 
 
+def succeeds(argv: Sequence[str]) -> bool:
+    """Run a command and tell whether it ended well; what it says is of no interest."""
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment()).returncode == 0
+
+
 def environment() -> dict[str, str]:
     """The environment for podman: the lab's own containers.conf, so that the user's stays as it is."""
     return {**os.environ, "CONTAINERS_CONF": str(CACHE / "containers.conf")}

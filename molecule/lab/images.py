@@ -1,4 +1,4 @@
-"""Images of Debian 12 and 13, made by mmdebstrap; one with its own kernel (User-Mode Linux) for each too."""
+"""Images of Debian 12 and 13, made by mmdebstrap, for each kind of host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from .commands import LabError, environment, run, say
 from .machine import PROXY
 
 SUITES = {"12": "bookworm", "13": "trixie"}
-KERNELS = ("shared", "own")
 MIRROR = "http://deb.debian.org"
 # What a fresh Debian server has, and what Ansible needs to reach it. Everything else is the roles' work.
 PACKAGES = [
@@ -30,7 +29,28 @@ PACKAGES = [
     "systemd-sysv",
     "udev",
 ]
-OWN_KERNEL_PACKAGES = ["e2fsprogs", "ethtool", "user-mode-linux"]
+# What each kind of host has beside them.
+KERNELS = {
+    "shared": [],
+    "own": ["e2fsprogs", "ethtool", "user-mode-linux"],
+    "full": ["e2fsprogs", "linux-image-amd64", "qemu-system-x86"],
+}
+# A full machine's kernel comes with drivers for all there is; without these it is half as large.
+NO_DRIVERS = [
+    "gpu",
+    "hid",
+    "hwmon",
+    "iio",
+    "infiniband",
+    "input",
+    "media",
+    "net/ethernet",
+    "net/wireless",
+    "staging",
+    "usb",
+]
+# What its initrd needs to find the root file system.
+INITRD_MODULES = ["crc32c_generic", "ext4", "virtio_blk", "virtio_pci"]
 HERE = Path(__file__).parent
 MAX_AGE_SECONDS = 7 * 24 * 3600
 
@@ -38,16 +58,21 @@ MAX_AGE_SECONDS = 7 * 24 * 3600
 def image_name(release: str, kernel: str) -> str:
     """The image for a release and kind of host; its tag changes with what goes into it."""
     recipe = Path(__file__).read_bytes()
-    if kernel == "own":
-        recipe += b"".join(path.read_bytes() for path in sorted((HERE / "own-kernel").glob("lab-*")))
+    recipe += b"".join(path.read_bytes() for path in programs(kernel))
     return f"localhost/dovecluster-{release}-{kernel}:{hashlib.sha256(recipe).hexdigest()[:12]}"
+
+
+def programs(kernel: str) -> list[Path]:
+    """What starts a kernel of the host's own, and what the guest starts with."""
+    directories = () if kernel == "shared" else ("guest", f"{kernel}-kernel")
+    return [path for directory in directories for path in sorted((HERE / directory).glob("lab-*"))]
 
 
 def ensure_image(release: str, kernel: str) -> str:
     """Build the image unless a fresh enough one is there; give its name."""
     if release not in SUITES or kernel not in KERNELS:
         raise LabError(
-            f"no image for release {release} with {kernel} kernel: releases {list(SUITES)}, kernels {KERNELS}"
+            f"no image for release {release} with {kernel} kernel: releases {list(SUITES)}, kernels {list(KERNELS)}"
         )
     name = image_name(release, kernel)
     created = run(["podman", "image", "inspect", "--format", "{{.Created.Unix}}", name], check=False).strip()
@@ -62,7 +87,7 @@ def ensure_image(release: str, kernel: str) -> str:
 
 def build(suite: str, kernel: str, name: str) -> None:
     """Make the root file system and import it."""
-    packages = PACKAGES + (OWN_KERNEL_PACKAGES if kernel == "own" else [])
+    packages = PACKAGES + KERNELS[kernel]
     sources = [
         f"deb {MIRROR}/debian {suite} main",
         f"deb {MIRROR}/debian {suite}-updates main",
@@ -76,8 +101,8 @@ def build(suite: str, kernel: str, name: str) -> None:
         "printf '%s\\n' 'Acquire::Retries \"3\";' > \"$1/etc/apt/apt.conf.d/90lab\"",
         'chroot "$1" apt-get update',
     ]
-    if kernel == "own":
-        hooks.append(f'install -m 0755 -t "$1/sbin" {HERE}/own-kernel/lab-*')
+    if kernel != "shared":
+        hooks.append(f'install -m 0755 -t "$1/sbin" {" ".join(map(str, programs(kernel)))}')
     with tempfile.TemporaryDirectory(prefix="dovecluster-") as scratch:
         tarball = Path(scratch) / "root.tar"
         argv = [
@@ -88,6 +113,10 @@ def build(suite: str, kernel: str, name: str) -> None:
         ]
         argv += [f'--aptopt=Acquire::http::Proxy "{PROXY}";']
         argv += [f"--customize-hook={hook}" for hook in hooks]
+        if kernel == "full":
+            argv += [f"--dpkgopt=path-exclude=*/lib/modules/*/kernel/drivers/{drivers}/*" for drivers in NO_DRIVERS]
+            argv += ["--dpkgopt=path-exclude=*/lib/modules/*/kernel/sound/*"]
+            argv += [f"--essential-hook={hook}" for hook in initrd_hooks()]
         # mmdebstrap writes its apt options into the image; the host's proxy is set when a host is made.
         argv += ['--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"']
         argv += [suite, str(tarball), *sources]
@@ -96,3 +125,13 @@ def build(suite: str, kernel: str, name: str) -> None:
             raise LabError(f"mmdebstrap failed for {suite}:\n{done.stderr[-3000:]}")
         command = "/sbin/init" if kernel == "shared" else "/sbin/lab-entry"
         run(["podman", "import", "--change", f'CMD ["{command}"]', str(tarball), name])
+
+
+def initrd_hooks() -> list[str]:
+    """Commands that have an initrd made with these modules alone: an emulated processor takes its time to unpack it."""
+    modules = "\\n".join(INITRD_MODULES)
+    return [
+        'mkdir -p "$1/etc/initramfs-tools/conf.d"',
+        'echo MODULES=list > "$1/etc/initramfs-tools/conf.d/lab"',
+        f"printf '{modules}\\n' > \"$1/etc/initramfs-tools/modules\"",
+    ]

@@ -28,8 +28,12 @@ BMC_OFFSET = 100  # a host's BMC has the host's fourth octet plus this
 # Over podman's own default: addresses and firewall, ARP probes, reboot of the host's own process namespace, corosync's
 # real-time priority.
 CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_BOOT", "SYS_NICE"]
-OWN_KERNEL_CAPABILITIES = ["NET_ADMIN", "NET_RAW", "SYS_PTRACE"]
-BOOT_SECONDS = 90
+# The names of its disks, after those that its own system has.
+DISK_NAMES = {
+    "own": [f"ubd{letter}" for letter in "abcdefgh"],
+    "full": [f"vd{letter}" for letter in "bcdefghi"],
+}
+BOOT_SECONDS = {"shared": 90, "own": 90, "full": 300}
 PODMAN_SECONDS = 60
 # What podman says of a host that has power.
 ON = ("running", "paused")
@@ -166,7 +170,6 @@ class Lab:
 
     def create_host(self, host: dict[str, Any], image: str) -> None:
         """Make a host's container, not yet started, with its keys and its package proxy in place."""
-        own = host["kernel"] == "own"
         argv = ["podman", "create", "--name", self.container(host["name"]), "--hostname", host["name"]]
         # podman would write /etc/hosts anew at each start; a machine keeps its own.
         argv += ["--label", f"dovecluster.lab={self.name}", "--no-hosts"]
@@ -174,18 +177,17 @@ class Lab:
             podman_name = self.data["networks"][network]["podman"]
             options = f"ip={port['address']},mac={hardware_address(port['address'])},interface_name={port['interface']}"
             argv += ["--network", f"{podman_name}:{options}"]
-        argv += ["--cap-add", ",".join(OWN_KERNEL_CAPABILITIES if own else CAPABILITIES)]
-        if own:
-            argv += ["--security-opt", "seccomp=unconfined", "--systemd=false"]
-            argv += machine.own_kernel_arguments()
-            argv += ["--tmpfs", "/lab-memory:exec,mode=0700,size=16g", "--env", f"LAB_MEMORY={host['memory']}"]
-            argv += ["--env", f"LAB_PACKAGES={', '.join(host['packages'])}", "--env", f"LAB_NAME={self.name}"]
-            for index, size in enumerate(host["disks"]):
-                device = f"ubd{'abcdefgh'[index]}{'-shared' if '=' in size else ''}"
-                argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
-        else:
+        if host["kernel"] == "shared":
             # corosync keeps its connections in /dev/shm, which podman makes too small for a cluster.
             argv += [*machine.systemd_arguments(self.name, host["name"]), "--shm-size", "512m"]
+            argv += ["--cap-add", ",".join(CAPABILITIES)]
+        else:
+            argv += machine.kernel_arguments(host["kernel"], image)
+            argv += ["--systemd=false", "--env", f"LAB_MEMORY={host['memory']}", "--env", f"LAB_NAME={self.name}"]
+            argv += ["--env", f"LAB_PACKAGES={', '.join(host['packages'])}"]
+            for index, size in enumerate(host["disks"]):
+                device = f"{DISK_NAMES[host['kernel']][index]}{'-shared' if '=' in size else ''}"
+                argv += ["--volume", f"{self.make_disk(host['name'], index, size)}:/lab-disks/{device}"]
         run([*argv, image])
         address = next(iter(host["networks"].values()))["address"]
         copies = {
@@ -333,7 +335,9 @@ class Lab:
             self.save()
 
     def set_disk(self, host: str, disk: str, failed: bool) -> None:
-        """Make every read and write of a disk fail, or work again; needs a kernel of the host's own."""
+        """Make every read and write of a disk fail, or work again."""
+        if self.host(host)["kernel"] != "own":
+            raise LabError(f"{host} has kernel: {self.host(host)['kernel']}; only disks of kernel: own can fail")
         present = run(["podman", "exec", self.container(host), "ls", "/lab-disks"]).split()
         if disk not in present:
             raise LabError(f"{host} has no disk '{disk}'; it has: {', '.join(present) or 'none'}")
@@ -395,7 +399,7 @@ class Lab:
     def wait_for_ssh(self, host: dict[str, Any]) -> None:
         """Until the host's ssh answers, or an error with the end of its console."""
         addresses = [p["address"] for p in host["networks"].values() if not p["cut"]]
-        seconds = BOOT_SECONDS + (PACKAGES_SECONDS if host["packages"] else 0)
+        seconds = BOOT_SECONDS[host["kernel"]] + (PACKAGES_SECONDS if host["packages"] else 0)
         deadline = time.monotonic() + seconds
         while not any(answers(a) for a in addresses):
             # It ends when a package cannot be installed.

@@ -12,13 +12,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .commands import CACHE, LabError, run, say
+from .commands import CACHE, LabError, run, say, succeeds
 
 CACHE_BRIDGE = "dclab0"
 CACHE_ADDRESS = "10.231.0.1"
 CACHE_PORT = 3142
 PROXY = f"http://{CACHE_ADDRESS}:{CACHE_PORT}"
 CAP_SYS_RESOURCE = 24
+KVM = "/dev/kvm"
 INOTIFY_INSTANCES = 8192
 # On machines with version 1 cgroups there is one more hierarchy, of version 2, here.
 UNIFIED = Path("/sys/fs/cgroup/unified")
@@ -77,8 +78,40 @@ def containers_conf(process_status: str, cgroup_root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def own_kernel_arguments() -> list[str]:
-    """Return what podman must be told of a container with its own kernel: mends for it, which are compiled here."""
+def kernel_arguments(kernel: str, image: str) -> list[str]:
+    """Return what podman must be told of a container that has a kernel of its own, of either kind."""
+    if kernel == "full":
+        found = accelerator(image)
+        devices = ["/dev/net/tun", *([KVM] if found == "kvm" else [])]
+        return [
+            *("--cap-add", "NET_ADMIN", "--env", f"LAB_ACCELERATOR={found}"),
+            *(word for device in devices for word in ("--device", device)),
+        ]
+    return [
+        *("--cap-add", "NET_ADMIN,NET_RAW,SYS_PTRACE", "--security-opt", "seccomp=unconfined"),
+        *("--tmpfs", "/lab-memory:exec,mode=0700,size=16g"),
+        *own_kernel_mends(),
+    ]
+
+
+def accelerator(image: str) -> str:
+    """Return how QEMU runs full machines here: by KVM where that works, else emulated. It is tried once a boot."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    known = CACHE / "accelerator"
+    if known.exists() and known.read_text().startswith(boot):
+        return known.read_text().removeprefix(boot).strip()
+    probe = ["podman", "run", "--rm", "--network", "none", "--device", KVM, image, "/sbin/lab-kvm"]
+    # What is emulated has translated code in a cache, which would take as much memory as the guest.
+    found = "kvm" if Path(KVM).exists() and succeeds(probe) else "tcg,tb-size=256"
+    say("full machines run by KVM" if found == "kvm" else "full machines are emulated: KVM does not work here")
+    scratch = known.with_suffix(f".{os.getpid()}")
+    scratch.write_text(f"{boot} {found}")
+    scratch.rename(known)
+    return found
+
+
+def own_kernel_mends() -> list[str]:
+    """Return what podman must be told of the mends for User-Mode Linux, which are compiled here."""
     source = Path(__file__).parent / "own-kernel" / "uml-mends.c"
     library = CACHE / f"uml-mends-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}.so"
     if not library.exists():

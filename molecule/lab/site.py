@@ -47,10 +47,11 @@ def template_octets(template: Path) -> dict[str, int]:
 def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None) -> None:
     """Write DIRECTORY/inventory: what a person does with `cp -r` and an editor, and what the lab alone knows."""
     inventory = directory / "inventory"
+    own = any(host["kernel"] == "own" for host in lab["hosts"])
     if template:
         shutil.copytree(template, inventory)
         for path in inventory.rglob("*.yml"):
-            path.write_text(adapted(path.read_text(), lab["networks"]))
+            path.write_text(adapted(path.read_text(), lab["networks"], own))
         lab["users"] = {f"{name}@example.com": secrets.token_urlsafe(9) for name in DEMO_USERS}
         users = [
             {"name": name, "password": "{SHA512-CRYPT}" + crypt(password), "quota": "1G"}
@@ -92,14 +93,14 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
     write_private(directory / "lab.json", json.dumps(lab, indent=2))
 
 
-def adapted(text: str, networks: dict[str, dict[str, str]]) -> str:
+def adapted(text: str, networks: dict[str, dict[str, str]], own_kernels: bool) -> str:
     """The text of a template with the lab's networks and disks in place of the template's."""
     for name, network in networks.items():
         old = str(ipaddress.ip_network(TEMPLATE_NETWORKS[name]).network_address).removesuffix("0")
         new = str(ipaddress.ip_network(network["subnet"]).network_address).removesuffix("0")
         text = text.replace(old, new)
-    # A template's first disk for mail is /dev/vdb, after the system's; the lab's first is /dev/ubda.
-    return TEMPLATE_DISK.sub(lambda found: f"/dev/ubd{chr(ord(found[1]) - 1)}", text)
+    # A template's first disk for mail is /dev/vdb, after the system's; User-Mode Linux's first is /dev/ubda.
+    return text if not own_kernels else TEMPLATE_DISK.sub(lambda found: f"/dev/ubd{chr(ord(found[1]) - 1)}", text)
 
 
 def crypt(password: str) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,20 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return value
 
 
+@contextmanager
+def made(name: str, *arguments: str) -> Iterator[Lab]:
+    """A lab for as long as it is needed."""
+    lab = Lab(name)
+    lab.run("down")
+    try:
+        lab.run("up", *arguments, timeout=900)
+        yield lab
+    finally:
+        lab.run("down")
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """A lab with a host of each kind on each release, made from an architecture's template."""
-    made = Lab("lab-test")
-    made.run("down")
-    try:
-        made.run("up", "--platforms", "tests/lab/hosts.yml", "--template", "inventories/dsync")
-        yield made
-    finally:
-        made.run("down")
+    with made("lab-test", "--platforms", "tests/lab/hosts.yml", "--template", "inventories/dsync") as lab:
+        yield lab

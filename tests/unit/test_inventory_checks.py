@@ -46,7 +46,7 @@ def test_table_is_long_enough() -> None:
     assert len(CASES["bad"]) >= 45
 
 
-STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_ours", "haproxy")
+STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_fc", "san_gfs2_ours", "haproxy")
 SITES = ("ldap", "ldap_of_others", "dns", "webmail", "director", "external", *STORES)
 
 

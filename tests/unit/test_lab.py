@@ -51,11 +51,37 @@ def test_mends_of_user_mode_linux_are_compiled_once(monkeypatch, tmp_path):
     made = []
     monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(machine, "run", lambda argv: made.append(argv) or Path(argv[argv.index("-o") + 1]).touch())
-    arguments = machine.own_kernel_arguments()
-    assert arguments == machine.own_kernel_arguments()
+    arguments = machine.own_kernel_mends()
+    assert arguments == machine.own_kernel_mends()
     assert len(made) == 1
     [library] = tmp_path.iterdir()
     assert arguments == ["--volume", f"{library}:/lab-preload.so:ro"]
+
+
+@pytest.mark.parametrize(("works", "found"), [(True, "kvm"), (False, "tcg,tb-size=256")])
+def test_kvm_is_tried_once_a_boot(monkeypatch, tmp_path, works, found):
+    monkeypatch.setattr(machine, "CACHE", tmp_path)
+    monkeypatch.setattr(machine, "KVM", str(tmp_path))
+    tried = []
+    monkeypatch.setattr(machine, "succeeds", lambda argv: tried.append(argv) or works)
+    assert machine.accelerator("image") == machine.accelerator("image") == found
+    assert len(tried) == 1 and tried[0][-2:] == ["image", "/sbin/lab-kvm"]
+    (tmp_path / "accelerator").write_text("an-earlier-boot kvm")
+    assert machine.accelerator("image") == found
+    assert (str(tmp_path) in machine.kernel_arguments("full", "image")) is works
+
+
+def test_full_machines_are_emulated_where_there_is_no_kvm(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "CACHE", tmp_path)
+    monkeypatch.setattr(machine, "KVM", str(tmp_path / "none"))
+    assert machine.accelerator("image") == "tcg,tb-size=256"
+
+
+def test_only_user_mode_linux_has_disks_that_fail():
+    lab = labs.Lab("x")
+    lab.data = {"hosts": [{"name": "mail1", "kernel": "full"}]}
+    with pytest.raises(LabError, match="mail1 has kernel: full; only disks of kernel: own can fail"):
+        lab.set_disk("mail1", "vdb", True)
 
 
 @pytest.mark.parametrize("template", sorted((ROOT / "inventories").iterdir()), ids=lambda path: path.name)
@@ -91,7 +117,8 @@ def test_template_gets_the_labs_addresses(template, tmp_path):
 
 def test_a_template_s_disks_become_the_lab_s():
     text = "be1: /dev/vdb\nbe2: /dev/vdc1 /dev/vdc /dev/vda /dev/vdbx"
-    assert site.adapted(text, {}) == "be1: /dev/ubda\nbe2: /dev/vdc1 /dev/ubdb /dev/vda /dev/vdbx"
+    assert site.adapted(text, {}, True) == "be1: /dev/ubda\nbe2: /dev/vdc1 /dev/ubdb /dev/vda /dev/vdbx"
+    assert site.adapted(text, {}, False) == text
 
 
 def test_platforms_without_networks_get_both():

@@ -9,37 +9,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from shared.mounts import LOCK, PLACE, begin, mounted, stall
 from shared.pods import PODS, Pod, lab, until
 
-PLACE = "/srv/mail"
 LONGEST_STALL = 60
-# Takes a POSIX lock for some seconds, or says that somebody else has it.
-LOCK = """
-import fcntl, sys, time
-file = open(sys.argv[1], "a+")
-try:
-    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except OSError as error:
-    sys.exit(f"refused: {error.errno}")
-print("locked", flush=True)
-time.sleep(float(sys.argv[2]))
-"""
-# Writes and syncs small files again and again; prints the longest time that one took, and their number.
-WRITE = """
-import os, sys, time
-end, longest, count = time.monotonic() + float(sys.argv[2]), 0.0, 0
-while time.monotonic() < end:
-    start = time.monotonic()
-    name = f"{sys.argv[1]}/w{count % 50}"
-    with open(name, "w") as file:
-        file.write("x" * 2000)
-        file.flush()
-        os.fsync(file.fileno())
-    count += 1
-    longest = max(longest, time.monotonic() - start)
-    time.sleep(0.1)
-print(f"{longest:.1f} {count}")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +24,6 @@ def each(pods, action):
     """Do the same to all clusters at a time."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(action, pods))
-
-
-def mounted(pod, name):
-    """Whether a node has the file system mounted."""
-    return "gfs2" in pod.ask(name, f"findmnt --noheadings --output FSTYPE --mountpoint {PLACE}")
-
-
-def begin(host, seconds):
-    """Let a node write for some time."""
-    host.check_output(f"mkdir -p {PLACE}/write")
-    host.check_output(f"nohup python3 -c %s {PLACE}/write {seconds} > /run/written 2>&1 < /dev/null &", WRITE)
-
-
-def stall(host):
-    """The longest time that a write took, when the writer has ended."""
-    until(lambda: host.run("pgrep -f /write").rc != 0)
-    longest, count = host.check_output("cat /run/written").split()
-    assert int(count) > 10
-    return float(longest)
 
 
 def test_pacemaker_mounts_it_on_both_nodes(pods):
