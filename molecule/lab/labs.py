@@ -112,13 +112,15 @@ class Lab:
                 self.data["networks"][name] = self.create_network(name)
         for index, platform in enumerate(platforms):
             octet = fixed.get(platform["name"], FIRST_HOST + index)
+            kernel = platform.get("kernel", "shared")
+            of_sites = site.PACKAGES if template and kernel == "own" else []
             host = {
                 "name": platform["name"],
                 "release": str(platform.get("release", release)),
-                "kernel": platform.get("kernel", "shared"),
+                "kernel": kernel,
                 "memory": platform.get("memory", "768M"),
                 "disks": platform.get("disks", []),
-                "packages": platform.get("packages", []),
+                "packages": platform.get("packages", []) + of_sites,
                 "groups": platform.get("groups", []),
                 "power": "on",
                 "bmc_refuses": False,

@@ -22,6 +22,8 @@ TEMPLATE_NETWORKS = {
     "storage2": "198.18.0.0/24",
 }
 TEMPLATE_DISK = re.compile(r"/dev/vd([b-i])\b")
+# What site.yml installs on every host: one with its own kernel has it before that kernel starts, in seconds and not minutes.
+PACKAGES = ["chrony", "openssl", "python3-cryptography", "ssl-cert", "unattended-upgrades"]
 DEMO_USERS = ["alice", "bob", "carol", "dave", "erin", "frank", "postmaster"]
 
 
@@ -73,6 +75,7 @@ def write_inventory(lab: dict[str, Any], directory: Path, template: Path | None)
         if host["kernel"] == "own":
             variables["mail_firewall"] = False  # User-Mode Linux has no nftables for IP, on neither release
             variables["fencing_sbd_watchdog"] = "/dev/watchdog1"  # the first one is the kernel's own and does nothing
+            variables["pacemaker_wait_seconds"] = 400  # one start of a unit may take it a minute on a busy machine
             variables["nfs_server_root"] = "/var/nfs"  # a folder of the machine, as its root is, cannot be exported
         if not template:
             names = {network: f"mail_{network.removesuffix('s')}_address" for network in TEMPLATE_NETWORKS}
