@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 WWN = re.compile(r"(?:0x)?[0-9a-f]{16}|[0-9a-f]{2}(?::[0-9a-f]{2}){7}")
 TARGET = "FCP Target"
+GONE = "Not Present"  # the kernel remembers a port that had LUNs
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def problems(ports: Sequence[Port], wanted: int, targets: Iterable[str] = ()) ->
             f" wanted {wanted}: is the adapter's driver loaded?"
         ]
     ours = ", ".join(port.wwpn for port in online)
-    seen = {remote.wwpn: remote for port in online for remote in port.remotes}
+    seen = {remote.wwpn: remote for port in online for remote in port.remotes if remote.state != GONE}
     serving = {remote.wwpn for port in online for remote in port.remotes if remote.serves}
     for target in (wwn(target) for target in targets):
         if target in serving:

@@ -78,6 +78,12 @@ def test_what_is_zoned_and_not_mapped_is_told_in_another_way():
     assert "is Online and no target for this host (unknown): map a LUN to" in said
 
 
+def test_what_is_only_remembered_is_not_seen():
+    """As found on hosts, when the array's host stood still for too long."""
+    [said] = problems([GOOD[0], port("host3", remotes=[sees(ARRAY[1], "Not Present", "unknown")])], 2, ARRAY)
+    assert said.startswith(f"no port sees the array's port {ARRAY[1]}")
+
+
 def test_only_ports_without_a_target_log_in_anew():
     others = [sees("20:00:00:25:b5:00:00:99", roles="FCP Initiator"), sees(ARRAY[1], "Blocked")]
     ports = [GOOD[0], port("host3", remotes=others), port("host4", "Linkdown")]
