@@ -20,6 +20,8 @@ from .labs import Lab, labs
 def main() -> int:
     """Parse the command line and do what it says; errors are one line."""
     arguments = parser().parse_args()
+    # Mitogen ties what it starts to one processor, and hosts would inherit that.
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
     try:
         machine.give_podman_settings()
         return arguments.action(arguments) or 0
