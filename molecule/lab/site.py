@@ -22,7 +22,7 @@ TEMPLATE_NETWORKS = {
     "storage2": "198.18.0.0/24",
 }
 TEMPLATE_DISK = re.compile(r"/dev/vd([b-i])\b")
-# What site.yml installs on every host: one with its own kernel has it before that kernel starts, in seconds and not minutes.
+# What site.yml installs on every host: one with its own kernel has it before that kernel starts, which saves minutes.
 PACKAGES = ["chrony", "openssl", "python3-cryptography", "ssl-cert", "unattended-upgrades"]
 DEMO_USERS = ["alice", "bob", "carol", "dave", "erin", "frank", "postmaster"]
 
