@@ -77,11 +77,16 @@ def check(certificate, tmp_path):
         config.write_text(json.dumps(values | {"checks": {str(port): kind}}))
         source = SOURCE.replace("/etc/ha.d/lvs-check.json", str(config)).replace("SECONDS = 4;", "SECONDS = 2;")
         assert source != SOURCE
-        # As ldirectord does: the source within a function of its own.
+        # As ldirectord does: within a function of its own, with an alarm that it ends itself where the check passed.
         wrapped = tmp_path / "check.pl"
-        wrapped.write_text(f"my $check = sub {{ @ARGV = @_; {source} }};\n$check->(@ARGV);\n")
+        wrapped.write_text(
+            f"my $check = sub {{ @ARGV = @_; {source} }};\n"
+            "eval { alarm 60; $check->(@ARGV); alarm 0 };\n"
+            "print alarm 0; die $@ if $@;\n"
+        )
         argv = ["perl", wrapped, "192.0.2.1", str(port), address, str(port)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        assert done.stdout == "0", f"an alarm would kill ldirectord {done.stdout} seconds later"
         return done.returncode == 0, done.stderr
 
     return run
