@@ -262,6 +262,7 @@ class Site:
         self.results = {}
         self.calls = []
         self.begun_with = []
+        self.full = []
         self.probes = 0
         self.running = self.most = 0
         self.all_users = []
@@ -270,11 +271,12 @@ class Site:
         self.peer = syncd.Peer("peer", 12345, self.config, self.sync, self.users, self.probe)
         self.peer.sweep.last = self.peer.clock()  # no sweep unless wanted
 
-    async def sync(self, user, destination, attempt, state):
+    async def sync(self, user, destination, attempt, state, full):
         if not self.local:
             raise syncd.LocalDown("refused")
         self.calls.append(user)
         self.begun_with.append(state)
+        self.full.append(full)
         self.running += 1
         self.most = max(self.most, self.running)
         await asyncio.sleep(0.002)
@@ -528,6 +530,9 @@ class TestPeer:
         site.play(story)
         assert [state for user, state in zip(site.calls, site.begun_with, strict=True) if user == "a"][1:4] == [""] * 3
         assert site.begun_with[-1].startswith("a ")
+        # In that time nothing is left out for looking the same.
+        mine = [full for user, full in zip(site.calls, site.full, strict=True) if user == "a"]
+        assert mine == [False, True, True, False, False]
 
     def test_changes_do_not_wait_for_the_list_of_users(self):
         site = Site()
@@ -564,6 +569,7 @@ class TestPeer:
         assert site.most == 2
         assert site.peer.sweep.last and site.peer.counters.success[SWEPT]
         assert not site.peer.counters.success[CHANGED]
+        assert all(site.full)  # it is there to find what was overlooked
 
 
 @pytest.mark.parametrize(
@@ -580,12 +586,13 @@ def test_only_a_good_sync_leaves_a_state(monkeypatch, code, answer, result, stat
     asked = []
 
     async def call(command, parameters, timeout):
-        asked.append(parameters["state"])
+        asked.append((parameters["state"], parameters.get("fullSync")))
         return code, answer
 
     monkeypatch.setattr(doveadm, "call", call)
-    assert asyncio.run(doveadm.sync("a", "tcp:127.0.0.1:1", 0, "old")) == (result, state)
-    assert asked == ["old"]
+    assert asyncio.run(doveadm.sync("a", "tcp:127.0.0.1:1", 0, "old", False)) == (result, state)
+    assert asyncio.run(doveadm.sync("a", "tcp:127.0.0.1:1", 0, "", True)) == (result, state)
+    assert asked == [("old", None), ("", True)]
 
 
 def daemon(tmp_path, peers=("p", "q")):

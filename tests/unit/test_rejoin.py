@@ -55,7 +55,7 @@ def node(monkeypatch, tmp_path):
     def run(argv, **_):
         verb, user, port = argv[3], argv[-2], int(argv[-1].rpartition(":")[2])
         logs = list(fake.root.rglob("dovecot.mailbox.log"))
-        fake.done.append((verb, argv[4], user, port, (fake.taking / user).exists(), bool(logs)))
+        fake.done.append((verb, argv[5], user, port, (fake.taking / user).exists(), bool(logs)))
         code = fake.codes[verb].pop(0) if fake.codes[verb] else 0
         if verb == "backup" and code:
             fake.deleted(user)  # as Dovecot does where UIDs are in the way

@@ -33,8 +33,9 @@ WORKERS = 4  # users at a time
 TRIES = 5  # for each direction
 PEER_SECONDS = 60.0  # to wait for a peer
 REFUSED_SECONDS = 10.0  # to wait for one that is up and lets nobody in: it boots, too, and has served nobody
-GIVE = ("sync", "-1")
-TAKE = ("backup", "-R")
+# -f: or mailboxes are left out that look alike, of as many mails and changes on both sides.
+GIVE = ("sync", "-f", "-1")
+TAKE = ("backup", "-f", "-R")
 CHANGED_MEANWHILE, NO_USER = 2, 67  # doveadm's exit codes
 
 

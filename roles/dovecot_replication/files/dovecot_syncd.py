@@ -353,10 +353,11 @@ class Doveadm:
                 writer.close()
         return parse_answer(answer)
 
-    async def sync(self, user: str, destination: str, attempt: int, state: str) -> tuple[str, str]:
+    async def sync(self, user: str, destination: str, attempt: int, state: str, full: bool) -> tuple[str, str]:
         """Sync one user both ways; return what became of it and the state to begin the next sync with.
 
-        With the state of the last good sync only what changed since is compared; without, all mailboxes are.
+        With the state of the last good sync only what changed since is compared; without, all mailboxes are; if not
+        `full`, but for those that have the same number of mails and changes on both sides.
         """
         # Syncs were seen to stall for ever, over Dovecot's own TLS, and worked when tried again: so the first
         # attempt waits only a short time for the peer's next word, and each further one twice as long.
@@ -364,6 +365,7 @@ class Doveadm:
         parameters = {
             **{"user": user, "destination": [destination], "state": state},
             **{"lockTimeout": min(30, stall - 1), "timeout": stall},
+            **({"fullSync": True} if full else {}),
         }
         code, answer = await self.call("sync", parameters, self.timeout)
         result = {0: OK, EX_AGAIN: AGAIN, EX_NOUSER: UNKNOWN}.get(code, FAILED)
@@ -460,7 +462,7 @@ class Peer:
         name: str,
         port: int,
         config: Config,
-        sync: Callable[[str, str, int, str], Awaitable[tuple[str, str]]],
+        sync: Callable[[str, str, int, str, bool], Awaitable[tuple[str, str]]],
         users: Callable[[], Awaitable[list[str]]],
         probe: Callable[[int], Awaitable[None]],
         clock: Callable[[], float] = time.time,
@@ -573,8 +575,10 @@ class Peer:
         known = self.states.pop(user, None)
         # A sweep is there to find what was overlooked, and a failure may come of the state: both compare all.
         state = known.text if known and known.until > began and not attempt and entry.kind == CHANGED else ""
+        # Replicas that were both written to may look alike by chance: number of mails, next UID, number of changes.
+        full = not state and (entry.kind == SWEPT or attempt > 0 or began < self._no_state_until)
         try:
-            result, state = await self.sync(user, f"tcp:127.0.0.1:{self.port}", attempt, state)
+            result, state = await self.sync(user, f"tcp:127.0.0.1:{self.port}", attempt, state, full)
         except LocalDown as error:
             self.queue.postpone(user, self.clock())
             self._local_down(error)
