@@ -139,6 +139,23 @@ def test_peer_away_and_back_merges_without_duplicates_or_resurrection(pair, user
     until(lambda: merged(pair.left) and merged(pair.right), 120)
 
 
+def test_replicas_that_look_alike_are_compared(pair, user):
+    """As many mails and changes on both sides, which to a sync without a state is the same."""
+    pair.append(pair.left, user, "first", "second")
+    pair.same(user, ["first", "second"])
+    units = "dovecot-replication-tunnel dovecot-replication-entry"
+    for host in (pair.left, pair.right):
+        stop(host, units)
+    for number, host in (("1", pair.left), ("2", pair.right)):
+        imap = pair.login(host, user)
+        imap.store(number, "+FLAGS", "(\\Flagged)")
+        imap.logout()
+    for host in (pair.left, pair.right):
+        start(host, units)
+    for host in (pair.left, pair.right):
+        until(lambda host=host: pair.mails(host, user) == [("first", True), ("second", True)], 90)
+
+
 @pytest.mark.parametrize("pair", ["12"], indirect=True)
 def test_replicators_of_other_backends_leave_a_user_alone(pair, user):
     """What they bring to the peer is beyond the state of the user's own: expunged mail would be back."""
