@@ -148,3 +148,22 @@ def test_a_peer_that_boots_too_is_not_waited_for_as_long_as_one_that_is_silent(m
     monkeypatch.setattr(rejoin, "refuses", lambda peer, port: refused)
     assert rejoin.wait_for("b.x", 12345, 12348) is answer
     assert waited <= now[0] - 100 <= waited + 1
+
+
+def test_who_was_still_to_be_synced_and_whose_take_was_broken_off_come_too(monkeypatch, tmp_path):
+    for folder, users in {"rejoin": ["taking@x", "gone@x"], "catch-up": ["noted@x", "last@x"]}.items():
+        (tmp_path / folder).mkdir()
+        for user in users:
+            (tmp_path / folder / user).touch()
+    answers = {
+        "doveadm": "noted@x\nlast@x\ntaking@x\nidle@x\nqueued@x\n",
+        "find": "9\tx/last/mdbox/dovecot.index.log\n",
+    }
+    answers["runuser"] = "queued@x\n"
+    monkeypatch.setattr(rejoin, "output", lambda *argv: answers[argv[0]])
+    monkeypatch.setattr(rejoin, "TAKING", tmp_path / "rejoin")
+    monkeypatch.setattr(rejoin, "CATCH_UP", tmp_path / "catch-up")
+    assert rejoin.candidates(str(tmp_path)) == ["last@x", "taking@x", "noted@x"]
+    monkeypatch.setattr(rejoin, "CATCH_UP", tmp_path / "none")  # where the daemon runs
+    assert rejoin.candidates(str(tmp_path)) == ["last@x", "taking@x", "queued@x"]
+    assert rejoin.candidates(str(tmp_path / "no mail yet")) == []
