@@ -225,13 +225,13 @@ class Lab:
         return path
 
     def down(self) -> None:
-        """Remove all of the lab, and the package cache with the last one."""
+        """Remove all of the lab, and what runs for all labs with the last one."""
         self.remove()
         if self.directory.exists():
             shutil.rmtree(self.directory)
         with lock():
             if not any(STATE.glob("*")):
-                machine.stop_package_cache()
+                machine.clean_up()
 
     def remove(self) -> None:
         """Remove all that runs, also what an interrupted run left behind."""

@@ -17,6 +17,8 @@ from .commands import CACHE, LabError, run, say, succeeds
 CACHE_BRIDGE = "dclab0"
 CACHE_ADDRESS = "10.231.0.1"
 CACHE_PORT = 3142
+NETWORKS = "10.231.0.0/16"  # all of the lab's
+TABLE = "dovecluster_lab"
 PROXY = f"http://{CACHE_ADDRESS}:{CACHE_PORT}"
 CAP_SYS_RESOURCE = 24
 KVM = "/dev/kvm"
@@ -48,7 +50,26 @@ def prepare() -> None:
     scratch.mkdir()
     os.environ["TMPDIR"] = str(scratch)
     allow_inotify()
+    pass_frames()
     start_package_cache()
+
+
+def clean_up() -> None:
+    """Take away what runs here for all labs, once the last of them is gone; packages that were cached stay on disk."""
+    stop_package_cache()
+    if succeeds(["nft", "list", "table", "inet", TABLE]):
+        run(["nft", "delete", "table", "inet", TABLE])
+
+
+def pass_frames() -> None:
+    """Keep the machine's firewall off what hosts send each other, as a switch has none.
+
+    With br_netfilter, frames between ports of a bridge go through it, and podman's (netavark 1.14) drops what belongs
+    to no connection that it saw: answers that come another way, as with LVS before servers that answer clients.
+    """
+    rule = f"ip saddr {NETWORKS} ip daddr {NETWORKS} fib daddr type != local notrack"
+    chain = f"chain prerouting {{ type filter hook prerouting priority raw; {rule}; }}"
+    run(["nft", "-f", "-"], stdin=f"table inet {TABLE}\nflush table inet {TABLE}\ntable inet {TABLE} {{ {chain} }}\n")
 
 
 def allow_inotify() -> None:
@@ -195,7 +216,7 @@ def start_package_cache() -> None:
 
 
 def stop_package_cache() -> None:
-    """End the cache; the packages it holds stay on disk."""
+    """End the cache."""
     # A container on this machine may have a lab of its own, as when the demo is tried in a clean root.
     ours = ["--ns", str(os.getpid()), "--nslist", "pid"]
     run(["pkill", *ours, "-f", f"^apt-cacher-ng -c {CACHE}/package-cache"], check=False)

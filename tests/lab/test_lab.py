@@ -8,7 +8,7 @@ import pytest
 
 from . import checks
 from .checks import each, pings
-from .conftest import Lab, until
+from .conftest import STATE, Lab, output, until
 
 HOSTS = {"own12": "12", "own13": "13", "shared12": "12", "shared13": "13"}
 OWN = ["own12", "own13"]
@@ -156,6 +156,8 @@ def test_down_leaves_nothing(lab):
     lab.run("down")
     assert lab.traces() == []
     assert not any(subprocess.run(["test", "-e", bridge]).returncode == 0 for bridge in bridges)
+    table = "table inet dovecluster_lab" in output("nft", "list", "tables")
+    assert table == any(STATE.iterdir()), "it stays for other labs alone"
 
 
 # When `up` is interrupted: how often something of the lab is there already.
