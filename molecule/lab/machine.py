@@ -68,8 +68,8 @@ def pass_frames() -> None:
     to no connection that it saw: answers that come another way, as with LVS before servers that answer clients.
     """
     rule = f"ip saddr {NETWORKS} ip daddr {NETWORKS} fib daddr type != local notrack"
-    chain = f"chain prerouting {{ type filter hook prerouting priority raw; {rule}; }}"
-    run(["nft", "-f", "-"], stdin=f"table inet {TABLE}\nflush table inet {TABLE}\ntable inet {TABLE} {{ {chain} }}\n")
+    chain = f"chain prerouting {{\ntype filter hook prerouting priority raw\n{rule}\n}}"
+    run(["nft", "-f", "-"], stdin=f"table inet {TABLE}\nflush table inet {TABLE}\ntable inet {TABLE} {{\n{chain}\n}}\n")
 
 
 def allow_inotify() -> None:
