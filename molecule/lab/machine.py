@@ -23,6 +23,7 @@ PROXY = f"http://{CACHE_ADDRESS}:{CACHE_PORT}"
 CAP_SYS_RESOURCE = 24
 KVM = "/dev/kvm"
 INOTIFY_INSTANCES = 8192
+CGROUP_SECONDS = 5
 # On machines with version 1 cgroups there is one more hierarchy, of version 2, here.
 UNIFIED = Path("/sys/fs/cgroup/unified")
 
@@ -163,14 +164,27 @@ def systemd_arguments(lab: str, host: str, unified: Path = UNIFIED) -> list[str]
     ]
 
 
-def remove_cgroups(lab: str, unified: Path = UNIFIED) -> None:
-    """Remove what systemd_arguments() made for a lab's hosts, which are gone."""
-    group = unified / "dovecluster" / lab
-    for directory in sorted((group, *group.glob("**/")), reverse=True):
-        with suppress(FileNotFoundError):
+def remove_cgroups(lab: str, hierarchies: Path = UNIFIED.parent) -> None:
+    """Remove what systemd_arguments() made for a lab's hosts, which are gone, and podman after it in each hierarchy."""
+    for group in hierarchies.glob(f"*/dovecluster/{lab}"):
+        for directory in sorted((group, *group.glob("**/")), reverse=True):
+            remove_cgroup(directory)
+        with suppress(OSError):  # others have labs
+            group.parent.rmdir()
+
+
+def remove_cgroup(directory: Path) -> None:
+    """Remove a cgroup, whose last process may be about to end. A hierarchy can be there by two names."""
+    deadline = time.monotonic() + CGROUP_SECONDS
+    while directory.exists():
+        try:
             directory.rmdir()
-    with suppress(OSError):  # others have labs
-        group.parent.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise LabError(f"cgroup {directory} cannot be removed: {error}") from error
+            time.sleep(0.1)
 
 
 def start_package_cache() -> None:

@@ -52,6 +52,7 @@ class Lab:
             ),
             *output("podman", "network", "ls", "--filter", f"name=^{self.name}-", "--format", "network {{.Name}}"),
             *(line for line in output("losetup", "--list", "--noheadings") if self.name in line),
+            *(f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"*/dovecluster/{self.name}")),
             *(f"file {path}" for path in (STATE / self.name, *Path("/tmp").glob("dovecluster-*")) if path.exists()),
         ]
         for process in Path("/proc").glob("[0-9]*"):

@@ -35,15 +35,27 @@ def test_missing_capability_gets_lower_limits(tmp_path):
 
 def test_systemd_gets_version_2_cgroups_where_podman_gives_version_1(tmp_path):
     assert machine.systemd_arguments("a", "one", tmp_path / "none") == ["--systemd=always"]
-    arguments = machine.systemd_arguments("a", "one", tmp_path)
-    assert f"{tmp_path}:/sys/fs/cgroup:ro" in arguments
-    machine.systemd_arguments("b", "one", tmp_path)
-    (tmp_path / "dovecluster/a/one/system.slice/ssh.service").mkdir(parents=True)
+    unified = tmp_path / "unified"
+    unified.mkdir()
+    arguments = machine.systemd_arguments("a", "one", unified)
+    assert f"{unified}:/sys/fs/cgroup:ro" in arguments
+    machine.systemd_arguments("b", "one", unified)
+    (unified / "dovecluster/a/one/system.slice/ssh.service").mkdir(parents=True)
+    (tmp_path / "cpu/dovecluster/a/one/conmon").mkdir(parents=True)  # as podman makes it in others
     machine.remove_cgroups("a", tmp_path)
-    assert [path.name for path in (tmp_path / "dovecluster").iterdir()] == ["b"]
+    assert [path.name for path in (unified / "dovecluster").iterdir()] == ["b"]
+    assert not list((tmp_path / "cpu").iterdir())
     machine.remove_cgroups("b", tmp_path)
     machine.remove_cgroups("b", tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(unified.iterdir())
+
+
+def test_a_cgroup_that_is_in_use_for_good_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "CGROUP_SECONDS", 0.2)
+    (tmp_path / "cpu/dovecluster/a/one").mkdir(parents=True)
+    (tmp_path / "cpu/dovecluster/a/one/busy").touch()
+    with pytest.raises(machine.LabError, match="one cannot be removed"):
+        machine.remove_cgroups("a", tmp_path)
 
 
 def test_mends_of_user_mode_linux_are_compiled_once(monkeypatch, tmp_path):
