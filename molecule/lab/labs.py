@@ -267,12 +267,18 @@ class Lab:
             check=False,
         ).strip()
 
-    def set_power(self, host: str, power: str) -> None:
-        """Record what the host's power should be, for the daemon that starts a host again after its own reboot."""
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Change the lab's state, and what has to go with it, while nobody else does."""
         with lock(self.directory):
             self.data = json.loads((self.directory / "lab.json").read_text())
-            self.host(host)["power"] = power
+            yield
             self.save()
+
+    def set_power(self, host: str, power: str) -> None:
+        """Record what the host's power should be, for the daemon that starts a host again after its own reboot."""
+        with self.changing():
+            self.host(host)["power"] = power
 
     def kill(self, host: str) -> None:
         """Power loss: all that runs on the host is gone at once, without warning."""
@@ -304,37 +310,37 @@ class Lab:
         run(["podman", "unpause", self.container(host)])
 
     def start(self, host: str) -> None:
-        """Power on; cables that were cut stay cut."""
+        """Power on; cables that were cut stay cut, and podman plugs in the others."""
         self.host(host)
         self.set_power(host, "on")
-        with lock(self.directory):
+        with self.changing():
             if self.container_state(host) not in ON:
                 run(["podman", "start", self.container(host)])
-        for network, port in self.host(host)["networks"].items():
-            if port["cut"]:
-                self.unplug(host, network)
+            for network, port in self.host(host)["networks"].items():
+                if port["cut"]:
+                    self.unplug(host, network)
 
     def cut(self, host: str, network: str) -> None:
         """Pull the cable: the host's port leaves the bridge, its interface notices nothing."""
-        self.set_cable(host, network, True)
-        if self.container_state(host) in ON:
-            self.unplug(host, network)
+        with self.changing():
+            self.port(host, network)["cut"] = True
+            if self.container_state(host) in ON:
+                self.unplug(host, network)
 
     def join(self, host: str, network: str) -> None:
         """Plug the cable in again."""
-        self.set_cable(host, network, False)
-        if self.container_state(host) in ON:
-            bridge = self.data["networks"][network]["bridge"]
-            run(["ip", "link", "set", self.port_interface(host, network), "master", bridge])
+        with self.changing():
+            self.port(host, network)["cut"] = False
+            if self.container_state(host) in ON:
+                bridge = self.data["networks"][network]["bridge"]
+                run(["ip", "link", "set", self.port_interface(host, network), "master", bridge])
 
-    def set_cable(self, host: str, network: str, cut: bool) -> None:
-        """Record the cable's state, so that it outlives a power cycle."""
-        if network not in self.host(host)["networks"]:
-            raise LabError(f"{host} has no network '{network}'; it has: {', '.join(self.host(host)['networks'])}")
-        with lock(self.directory):
-            self.data = json.loads((self.directory / "lab.json").read_text())
-            self.host(host)["networks"][network]["cut"] = cut
-            self.save()
+    def port(self, host: str, network: str) -> dict[str, Any]:
+        """A host's port to a network; its cable's state outlives a power cycle."""
+        ports = self.host(host)["networks"]
+        if network not in ports:
+            raise LabError(f"{host} has no network '{network}'; it has: {', '.join(ports)}")
+        return ports[network]
 
     def set_disk(self, host: str, disk: str, failed: bool) -> None:
         """Make every read and write of a disk fail, or work again."""
@@ -348,10 +354,8 @@ class Lab:
 
     def set_bmc(self, host: str, refuses: bool) -> None:
         """Have the host's BMC refuse every command, or work again."""
-        with lock(self.directory):
-            self.data = json.loads((self.directory / "lab.json").read_text())
+        with self.changing():
             self.host(host)["bmc_refuses"] = refuses
-            self.save()
 
     def unplug(self, host: str, network: str) -> None:
         """Take the host's port off the bridge."""
@@ -359,7 +363,7 @@ class Lab:
 
     def port_interface(self, host: str, network: str) -> str:
         """This machine's end of the host's cable."""
-        interface = self.host(host)["networks"][network]["interface"]
+        interface = self.port(host, network)["interface"]
         index = run(["podman", "exec", self.container(host), "cat", f"/sys/class/net/{interface}/iflink"]).strip()
         for link in json.loads(run(["ip", "-json", "link"])):
             if link["ifindex"] == int(index):

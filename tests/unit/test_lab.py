@@ -1,5 +1,6 @@
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,48 @@ def test_unknown_host_and_network_are_named():
     with pytest.raises(LabError, match="no host 'mail9' in lab x; hosts: mail1"):
         lab.host("mail9")
     with pytest.raises(LabError, match="mail1 has no network 'storage'; it has: clients"):
-        lab.set_cable("mail1", "storage", True)
+        lab.port("mail1", "storage")
+
+
+@pytest.mark.parametrize("moment", ["before podman starts it", "meanwhile"])
+def test_a_cable_that_is_plugged_in_while_its_host_starts_is_in(monkeypatch, tmp_path, moment):
+    monkeypatch.setattr(labs, "STATE", tmp_path)
+    ports = {"clients": {"interface": "eth0", "cut": False}, "cluster": {"interface": "eth1", "cut": True}}
+    state, plugged = {"mail1": "exited"}, set()
+    joiner = threading.Thread(target=lambda: labs.Lab.load("x").join("mail1", "cluster"))
+
+    def join_after(self, host, power, set_power=labs.Lab.set_power):
+        set_power(self, host, power)
+        joiner.start()
+        joiner.join()
+
+    def run(argv, **_):
+        if argv[:2] == ["podman", "start"]:
+            if moment == "meanwhile":
+                joiner.start()
+                joiner.join(0.3)  # it waits for the lock
+            plugged.update(ports)
+            state["mail1"] = "running"
+        if "master" in argv:
+            plugged.add(argv[3])
+        if "nomaster" in argv:
+            plugged.discard(argv[3])
+        return ""
+
+    lab = labs.Lab("x")
+    lab.data = {"name": "x", "hosts": [{"name": "mail1", "power": "off", "networks": ports}]}
+    lab.data["networks"] = {"cluster": {"bridge": "podman1"}}
+    lab.save()
+    if moment == "before podman starts it":
+        monkeypatch.setattr(labs.Lab, "set_power", join_after)
+    monkeypatch.setattr(labs, "run", run)
+    monkeypatch.setattr(labs.Lab, "container_state", lambda self, host: state[host])
+    monkeypatch.setattr(labs.Lab, "port_interface", lambda self, host, network: network)
+    lab.start("mail1")
+    joiner.join()
+    assert plugged == {"clients", "cluster"}
+    [host] = labs.Lab.load("x").data["hosts"]
+    assert host["power"] == "on" and not host["networks"]["cluster"]["cut"]
 
 
 def test_podman_has_its_settings_whatever_comes_first_on_a_new_machine(monkeypatch, tmp_path):
