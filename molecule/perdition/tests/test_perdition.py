@@ -220,10 +220,10 @@ def test_a_held_user_gets_in_nowhere_and_then_where_the_override_says(host, sess
     assert NO_BACKEND in said(Imap(address), "bob@example.org")
     assert kept.noop()[0] == "OK"
     until(lambda: host.run("perdition-map end Bob@Example.org").rc == 0, 120)
+    assert others.noop()[0] == "OK"  # first: Python 3.13 has it fail with the other one's broken pipe
     with pytest.raises((OSError, imaplib.IMAP4.error)):
         kept.noop()
         kept.noop()
-    assert others.noop()[0] == "OK"
     until(lambda: place("bob@example.org") == {}, 20)
     route("bob@example.org", "be1.lab.test", another("back12").ansible.get_variables()["mail_client_address"])
     sessions("bob@example.org")
