@@ -115,6 +115,55 @@ def partition_problems(name: str, folder: bool, look: Callable[[str], Folder]) -
     return []
 
 
+# Of a volume or of a copy.
+MOUNTED = re.compile(r"[A-Za-z0-9_.-]{1,31}")
+PATH = re.compile(r"(/[^/\s%]+)+")
+
+
+@dataclass(frozen=True)
+class ClientHost:
+    """What was found on a host that shall be a client: who has keys, users that are missing, services in the way."""
+
+    keys: Sequence[Key]
+    has_kafs: bool = True
+    missing_users: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+
+def client_problems(wanted: Mapping[str, Any], host: ClientHost) -> list[str]:
+    """Return all that is wrong with what role afs_client is told, and with the host."""
+    cell, principal, mounts = wanted["cell"], wanted["principal"], wanted["mounts"]
+    problems = [] if CELL.fullmatch(cell) else [f"afs_client_cell is {cell!r}, wanted a name such as example.org"]
+    if not host.has_kafs:
+        problems.append("this kernel has no kafs: run the one of Debian (linux-image-amd64)")
+    problems += [
+        f"{unit} runs here, the other client of AFS: take it off, it uses the same port" for unit in host.others
+    ]
+    problems += [f"afs_client_users: this host has no user {user}" for user in host.missing_users]
+    if not wanted["databases"]:
+        problems.append("afs_client_databases is empty")
+    for name, value in wanted["databases"].items():
+        try:
+            ipaddress.IPv4Address(value)
+        except ValueError:
+            problems.append(f"afs_client_databases: {name} has {value!r}, which is no IPv4 address")
+    present = {key.principal for key in host.keys}
+    if principal not in present:
+        found = ", ".join(sorted(present)) or "none"
+        problems.append(f"no key of {principal} (afs_client_keytab, {wanted['keytab_file']}), but {found}")
+    problems += [
+        f"volume {mount['volume']!r}: wanted letters, digits, dots, hyphens and underscores, 31 at most"
+        for mount in mounts
+        if not MOUNTED.fullmatch(mount["volume"])
+    ]
+    paths = [mount["path"] for mount in mounts]
+    problems += [f"path {path!r}: wanted such as /srv/mail/a" for path in paths if not PATH.fullmatch(path)]
+    problems += [f"path {path}: is given twice" for path in sorted({path for path in paths if paths.count(path) > 1})]
+    if wanted["cache_free"] != 0 and not 5 <= wanted["cache_free"] <= 90:
+        problems.append(f"afs_client_cache_free is {wanted['cache_free']}, wanted 0, or 5 to 90")
+    return problems
+
+
 KEY_LINE = re.compile(r"^rxkad_krb5\s+kvno\s+(\d+)\s+enctype\s+(\d+); key is: ([0-9a-f]+)$", re.MULTILINE)
 
 
@@ -403,3 +452,60 @@ def principal_problems(
             if name not in present and name not in users
         ]
     return problems
+
+
+RIGHTS = {"r": 1, "l": 8, "i": 4, "d": 16, "w": 2, "k": 32, "a": 64}
+RIGHTS |= {letter: 1 << 24 + number for number, letter in enumerate("ABCDEFGH")}
+SHORTHANDS = {"read": "rl", "write": "rlidwk", "all": "rlidwka", "none": ""}
+
+
+@dataclass(frozen=True)
+class AccessList:
+    """Who may do what in a folder, and who may not all the same, by name with rights as letters."""
+
+    allows: Mapping[str, str]
+    denies: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self) -> str:
+        """Return lines for a person."""
+        lines = [f"{name}: {rights}" for name, rights in sorted(self.allows.items())]
+        lines += [f"not {name}: {rights}" for name, rights in sorted(self.denies.items())]
+        return "".join(f"{line}\n" for line in lines)
+
+    def text(self) -> str:
+        """Return what file servers take; without a zero byte they refuse it."""
+        entries = [*sorted(self.allows.items()), *sorted(self.denies.items())]
+        lines = [f"{name} {sum(RIGHTS[letter] for letter in rights)}" for name, rights in entries]
+        return "".join(f"{line}\n" for line in [str(len(self.allows)), str(len(self.denies)), *lines]) + "\0"
+
+
+def read_access_list(text: str) -> AccessList:
+    """Return the list that a file server gave, which ends with a zero byte."""
+    allowed, denied, *words = text.rstrip("\0").split()
+    entries = [(name, letters(int(number))) for name, number in zip(words[::2], words[1::2], strict=True)]
+    return AccessList(dict(entries[: int(allowed)]), dict(entries[int(allowed) : int(allowed) + int(denied)]))
+
+
+def letters(number: int) -> str:
+    """Return rights as letters, in their usual order."""
+    return "".join(letter for letter, bit in RIGHTS.items() if number & bit)
+
+
+def wanted_access_list(allows: Mapping[str, str], denies: Mapping[str, str]) -> AccessList:
+    """Return the list that is meant by letters in any order, or by words; nobody is in it without a right."""
+    problems = [
+        f"{name!r}: {rights!r}: wanted a name with letters of {''.join(RIGHTS)}, or with {', '.join(SHORTHANDS)}"
+        for name, rights in [*allows.items(), *denies.items()]
+        if set(SHORTHANDS.get(rights, rights)) - set(RIGHTS) or not re.fullmatch(r"[a-z0-9_.:@-]+", name)
+    ]
+    if problems:
+        raise AfsError(*problems)
+    kept = [{name: usual(rights) for name, rights in given.items() if usual(rights)} for given in (allows, denies)]
+    if not kept[0]:
+        raise AfsError("nobody would have a right")
+    return AccessList(*kept)
+
+
+def usual(rights: str) -> str:
+    """Return rights, given by a word or as letters, as letters in their usual order."""
+    return "".join(letter for letter in RIGHTS if letter in SHORTHANDS.get(rights, rights))

@@ -7,7 +7,7 @@ import pytest
 from ansible.module_utils.kerberos import Key
 
 from module_utils import afs
-from module_utils.afs import AfsError, Folder, Site, Volume, Wanted
+from module_utils.afs import AfsError, ClientHost, Folder, Site, Volume, Wanted
 
 RECORDED = Path(__file__).parent / "recorded"
 A, B, C = (Site(f"10.231.2.{octet}", "/vicepa") for octet in (12, 13, 14))
@@ -225,3 +225,81 @@ def test_a_cell_has_a_name_of_dns():
     assert afs.server_problems(SERVER | {"cell": "Cell_13"}, "", ["10.231.2.12"], [KEY], lambda _: MOUNTED) == [
         "afs_server_cell is 'Cell_13', wanted a name such as example.org"
     ]
+
+
+CLIENT = {
+    "cell": "example.org",
+    "databases": {"afs1.example.org": "192.0.2.61"},
+    "principal": PRINCIPAL,
+    "keytab_file": "/etc/afs-client.keytab",
+    "mounts": [{"volume": "mail.a", "path": "/srv/mail/a"}, {"volume": "mail.a.backup", "path": "/srv/mail/yesterday"}],
+    "cache_free": 20,
+}
+
+
+def test_a_client_that_can_be():
+    assert afs.client_problems(CLIENT, ClientHost([KEY])) == []
+    assert afs.client_problems({**CLIENT, "mounts": [], "cache_free": 0}, ClientHost([KEY])) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cell": "Example.org"}, "afs_client_cell is 'Example.org'"),
+        ({"databases": {}}, "afs_client_databases is empty"),
+        ({"databases": {"a": "2001:db8::1"}}, "a has '2001:db8::1', which is no IPv4 address"),
+        ({"principal": "mail@X"}, f"no key of mail@X (afs_client_keytab, /etc/afs-client.keytab), but {PRINCIPAL}"),
+        ({"mounts": [{"volume": "a" * 32, "path": "/a"}]}, "31 at most"),
+        ({"mounts": [{"volume": "a:b", "path": "/a"}]}, "volume 'a:b'"),
+        ({"mounts": [{"volume": "a", "path": "/a/"}]}, "path '/a/': wanted such as"),
+        ({"mounts": [{"volume": "a", "path": "/a b"}]}, "path '/a b': wanted such as"),
+        ({"mounts": [{"volume": "a", "path": "/a"}, {"volume": "b", "path": "/a"}]}, "path /a: is given twice"),
+        ({"cache_free": 4}, "afs_client_cache_free is 4"),
+        ({"cache_free": 91}, "afs_client_cache_free is 91"),
+    ],
+)
+def test_clients_that_cannot_be(changes, said):
+    problems = afs.client_problems({**CLIENT, **changes}, ClientHost([KEY]))
+    assert len(problems) == 1 and said in problems[0]
+
+
+def test_hosts_that_cannot_be_clients():
+    problems = afs.client_problems(CLIENT, ClientHost([], False, ["vmail"], ["openafs-client.service"]))
+    assert [problem.split(":")[0] for problem in problems] == [
+        "this kernel has no kafs",
+        "openafs-client.service runs here, the other client of AFS",
+        "afs_client_users",
+        f"no key of {PRINCIPAL} (afs_client_keytab, /etc/afs-client.keytab), but none",
+    ]
+
+
+LIST = afs.AccessList({"system:administrators": "rlidwka", "mailservers": "rlidwk"}, {"ann": "w"})
+TEXT = "2\n1\nmailservers 63\nsystem:administrators 127\nann 2\n\0"
+
+
+def test_access_lists_as_file_servers_have_them():
+    assert afs.read_access_list(TEXT.replace(" ", "\t")) == LIST  # as they print it
+    assert LIST.text() == TEXT
+    assert afs.read_access_list("1\n0\nann 16777217\n") == afs.AccessList({"ann": "rA"})
+    assert LIST.shown() == "mailservers: rlidwk\nsystem:administrators: rlidwka\nnot ann: w\n"
+
+
+def test_access_lists_as_people_write_them():
+    allows = {"mailservers": "write", "system:administrators": "akwdilr", "bob": "none"}
+    assert afs.wanted_access_list(allows, {"ann": "w"}) == LIST
+    assert afs.wanted_access_list({"ann": "read"}, {}) == afs.AccessList({"ann": "rl"})
+
+
+@pytest.mark.parametrize(
+    ("allows", "denies", "said"),
+    [
+        ({"ann": "rx"}, {}, "'ann': 'rx': wanted"),
+        ({"ann": "read"}, {"bob": "Read"}, "'bob': 'Read': wanted"),
+        ({"ann 127\nbob": "read"}, {}, "wanted a name"),
+        ({"ann": "none"}, {}, "nobody would have a right"),
+        ({}, {"ann": "w"}, "nobody would have a right"),
+    ],
+)
+def test_access_lists_that_cannot_be(allows, denies, said):
+    with pytest.raises(AfsError, match=said):
+        afs.wanted_access_list(allows, denies)

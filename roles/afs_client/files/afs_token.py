@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+"""Keeps the tokens that users of this host have in an AFS cell: keys of the kernel's, in their user-session keyrings.
+
+`renew` gets a ticket with the host's keytab and makes a token of it for each user, in place of the one that was there.
+`check` says how long tokens hold, and fails when there is none or one ends soon.
+
+Why there: the kernel's client, when it walks along a path, looks for a key in the session's keyring itself, not in
+keyrings that are linked to it; services have no session's keyring with KeyringMode=inherit, and then it looks in the
+user-session keyring. What is deeper is not found, and access is refused as to anybody.
+"""
+
+import argparse
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SETTINGS = Path("/etc/afs-token.json")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+LONGEST = "30d"  # that AFS knows; the KDC gives what it allows
+
+
+class TokenError(Exception):
+    """Why there is no token."""
+
+
+def seconds_left(keys: str, key: int) -> int:
+    """Return how long a key holds, as /proc/keys says: rounded down to seconds, minutes, hours, days or weeks."""
+    found = re.search(rf"^{key:08x} \S+ +\d+ +(\d+)([smhdw]) ", keys, re.MULTILINE)
+    return int(found[1]) * SECONDS[found[2]] if found else 0
+
+
+def shown(seconds: int) -> str:
+    """Return a time for a person, in the largest unit."""
+    unit = max((unit for unit in SECONDS if SECONDS[unit] <= seconds), key=SECONDS.__getitem__, default="s")
+    return f"{seconds // SECONDS[unit]} {unit}"
+
+
+def output(*argv: str, user: str = "root", **environment: str) -> str:
+    """Run a program as a user; return what it prints."""
+    found = pwd.getpwnam(user)
+    done = subprocess.run(
+        argv,
+        **({} if user == "root" else {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}),
+        env={**os.environ, **environment, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise TokenError(f"{argv[0]}: {' '.join((done.stdout + done.stderr).split())}")
+    return done.stdout.strip()
+
+
+def renew(settings: dict[str, Any]) -> None:
+    """Replace all tokens."""
+    cell, realm = settings["cell"], settings["realm"]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)  # each user finds his own ticket
+        ticket = f"{folder}/ticket"
+        # For the cell alone: with it nobody gets another one.
+        service = ["-S", f"afs/{cell}@{realm}", "-l", LONGEST]
+        output("kinit", "-k", "-t", settings["keytab"], *service, settings["principal"], KRB5CCNAME=f"FILE:{ticket}")
+        for user in settings["users"]:
+            own = shutil.copy(ticket, f"{ticket}-{user}")
+            os.chmod(own, 0o600)
+            shutil.chown(own, user)
+            output("aklog-kafs", "-k", "uid-session", cell, realm, user=user, KRB5CCNAME=f"FILE:{own}")
+
+
+def check(settings: dict[str, Any], least: int) -> list[str]:
+    """Return what there is to say of each token, if all hold long enough."""
+    said, bad = [], False
+    for user in settings["users"]:
+        try:
+            # Its owner alone sees it.
+            key = int(output("keyctl", "search", "@us", "rxrpc", f"afs@{settings['cell']}", user=user))
+            left = seconds_left(output("cat", "/proc/keys", user=user), key)
+        except TokenError as error:
+            said.append(f"{user} has no token for {settings['cell']} ({error})")
+            bad = True
+            continue
+        bad |= left < least
+        wanted = f", wanted {shown(least)} or more" if left < least else ""
+        said.append(f"{user} is {settings['principal']} for {shown(left)}{wanted}")
+    if bad:
+        raise TokenError(f"{'; '.join(said)}: see systemctl status afs-token")
+    return said
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("renew", help="get a new token")
+    commands.add_parser("check", help="fail without a token that holds").add_argument(
+        "--least", type=int, default=300, help="seconds (default: 300)"
+    )
+    arguments = parser.parse_args()
+    settings = json.loads(SETTINGS.read_text())
+    try:
+        if arguments.command == "renew":
+            renew(settings)
+        print("\n".join(check(settings, 1 if arguments.command == "renew" else arguments.least)))
+    except TokenError as error:
+        print(f"afs-token: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

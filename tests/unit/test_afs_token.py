@@ -1,0 +1,74 @@
+"""How long afs-token finds a token to hold, and what it gives to whom."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "roles/afs_client/files/afs_token.py"
+spec = importlib.util.spec_from_file_location("afs_token", PATH)
+assert spec and spec.loader
+token = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(token)
+
+SETTINGS: dict[str, Any] = {"cell": "example.org", "realm": "EXAMPLE.ORG", "principal": "mail/a@EXAMPLE.ORG"}
+SETTINGS |= {"keytab": "/k", "users": ["vmail", "other"]}
+KEYS = """\
+1a2b3c4d I--Q---     1  9h 3f010000     0     0 rxrpc     afs@example.org: ka
+0000abcd I--Q---     2 59m 3f010000     0     0 rxrpc     afs@example.org: ka
+00000001 I--Q---     1 expd 3f010000     0     0 rxrpc     afs@example.org: ka
+2a2b3c4d I--Q---    45 perm 1f3f0000     0     0 keyring   _uid.0: 3
+"""
+
+
+@pytest.mark.parametrize(("key", "seconds"), [(0x1A2B3C4D, 9 * 3600), (0xABCD, 59 * 60), (1, 0), (5, 0)])
+def test_how_long_a_key_holds(key, seconds):
+    assert token.seconds_left(KEYS, key) == seconds
+
+
+def test_times_for_people():
+    assert [token.shown(seconds) for seconds in (0, 59, 61, 7200, 86400 * 13)] == ["0 s", "59 s", "1 m", "2 h", "1 w"]
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Stand in for programs: which key each user has is set here; returns what was called, by whom."""
+    called, found = [], {"vmail": str(0xABCD), "other": str(0x1A2B3C4D)}
+
+    def output(*argv, user="root", **environment):
+        called.append((user, *argv))
+        if argv[0] == "kinit":
+            Path(environment["KRB5CCNAME"].removeprefix("FILE:")).write_text("ticket")
+        if argv[0] == "aklog-kafs":
+            assert Path(environment["KRB5CCNAME"].removeprefix("FILE:")).stat().st_mode & 0o777 == 0o600
+        if argv[0] == "cat":
+            return KEYS
+        if argv[0] == "keyctl" and user not in found:
+            raise token.TokenError("keyctl: Required key not available")
+        return found[user] if argv[0] == "keyctl" else ""
+
+    monkeypatch.setattr(token, "output", output)
+    monkeypatch.setattr(token.shutil, "chown", lambda path, user: called.append(("chown", user)))
+    return called, found
+
+
+def test_each_user_gets_a_token_of_a_ticket_for_the_cell_alone_that_holds_as_long_as_can_be(kernel):
+    called, _ = kernel
+    token.renew(SETTINGS)
+    login = ("kinit", "-k", "-t", "/k", "-S", "afs/example.org@EXAMPLE.ORG", "-l", "30d", "mail/a@EXAMPLE.ORG")
+    made = ("aklog-kafs", "-k", "uid-session", "example.org", "EXAMPLE.ORG")
+    assert called == [("root", *login), ("chown", "vmail"), ("vmail", *made), ("chown", "other"), ("other", *made)]
+
+
+def test_health(kernel):
+    _, found = kernel
+    assert token.check(SETTINGS, 300) == ["vmail is mail/a@EXAMPLE.ORG for 59 m", "other is mail/a@EXAMPLE.ORG for 9 h"]
+    with pytest.raises(token.TokenError, match="for 59 m, wanted 1 h or more; other is mail/a@EXAMPLE"):
+        token.check(SETTINGS, 3600)
+    found["vmail"] = "1"
+    with pytest.raises(token.TokenError, match="for 0 s, wanted 1 s"):
+        token.check(SETTINGS, 1)
+    del found["vmail"]
+    with pytest.raises(token.TokenError, match="vmail has no token for example"):
+        token.check(SETTINGS, 1)
