@@ -68,7 +68,14 @@ EXAMPLES = r"""
     cache_free: 20
 """
 
-RETURN = r"""#"""
+RETURN = r"""
+principals:
+  description: Whose keys the host has, or gets.
+  returned: success
+  type: list
+  elements: str
+  sample: [mail/a.example.org@EXAMPLE.ORG]
+"""
 
 import base64
 import binascii
@@ -129,7 +136,7 @@ def main() -> None:
     problems += client_problems(module.params, host)
     if problems:
         module.fail_json(msg=f"{AfsError(*problems)}. Nothing was changed")
-    module.exit_json(changed=False)
+    module.exit_json(changed=False, principals=sorted({key.principal for key in found}))
 
 
 if __name__ == "__main__":
