@@ -481,9 +481,13 @@ class AccessList:
 
 def read_access_list(text: str) -> AccessList:
     """Return the list that a file server gave, which ends with a zero byte."""
-    allowed, denied, *words = text.rstrip("\0").split()
-    entries = [(name, letters(int(number))) for name, number in zip(words[::2], words[1::2], strict=True)]
-    return AccessList(dict(entries[: int(allowed)]), dict(entries[int(allowed) : int(allowed) + int(denied)]))
+    try:
+        allowed, denied, *words = text.rstrip("\0").split()
+        entries = [(name, letters(int(number))) for name, number in zip(words[::2], words[1::2], strict=True)]
+        first, last = int(allowed), int(allowed) + int(denied)
+    except ValueError as error:
+        raise AfsError(f"not understood as an access list: {text!r}") from error
+    return AccessList(dict(entries[:first]), dict(entries[first:last]))
 
 
 def letters(number: int) -> str:

@@ -55,3 +55,14 @@ def play(request):
         )
 
     return run
+
+
+@pytest.fixture
+def told(capsys):
+    """Return a function that prints what was measured."""
+
+    def tell(**measured):
+        with capsys.disabled():
+            print(f"\n  {json.dumps(measured)}")
+
+    return tell

@@ -284,6 +284,12 @@ def test_access_lists_as_file_servers_have_them():
     assert LIST.shown() == "mailservers: rlidwk\nsystem:administrators: rlidwka\nnot ann: w\n"
 
 
+@pytest.mark.parametrize("text", ["", "1\n", "1\n0\nann\n", "1\n0\nann many\n", "one\n0\nann 1\n"])
+def test_what_is_no_access_list(text):
+    with pytest.raises(AfsError, match="not understood as an access list"):
+        afs.read_access_list(text)
+
+
 def test_access_lists_as_people_write_them():
     allows = {"mailservers": "write", "system:administrators": "akwdilr", "bob": "none"}
     assert afs.wanted_access_list(allows, {"ann": "w"}) == LIST

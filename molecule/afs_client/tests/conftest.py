@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from shared.afs_clients import Client
 
@@ -18,14 +16,3 @@ def client(request, another):
 @pytest.fixture
 def server(another):
     return another("server1")
-
-
-@pytest.fixture
-def told(capsys):
-    """Return a function that prints what was measured."""
-
-    def tell(**measured):
-        with capsys.disabled():
-            print(f"\n  {json.dumps(measured)}")
-
-    return tell

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from shared.cells import Cell
 
@@ -13,14 +11,3 @@ def cell(request, another, play):
 def cells(another, play):
     """Both, for what takes its time and can be done to both at once."""
     return [Cell(release, another, play) for release in ("12", "13")]
-
-
-@pytest.fixture
-def told(capsys):
-    """Return a function that prints what was measured."""
-
-    def tell(**measured):
-        with capsys.disabled():
-            print(f"\n  {json.dumps(measured)}")
-
-    return tell
