@@ -194,29 +194,38 @@ def by_rejoin(trial, cut, which):
     return whole[0]
 
 
+def tried(broken_off, parts, step):
+    """Return how many cuts there were, one after each so many bytes, and what those that did harm did."""
+    told = {"cuts": 0, "harm": {}}
+    for gap in (100_000, 0):
+        trial = Trial(gap)
+        for which in parts:
+            for way in ("to", "from"):
+                size, whole = 0, False
+                while not whole and size < 8000:  # where UIDs are in the way, no take is whole the first time
+                    size += step
+                    trial.again()
+                    whole = broken_off(trial, (way, size), which)
+                    for turn in ("afterwards1", "afterwards2"):
+                        trial.sync("sync")
+                        trial.serve(turn, {"afterwards1": "both3", "afterwards2": "peer3"}[turn])
+                    trial.sync("sync")
+                    trial.sync("sync")
+                    told["cuts"] += 1
+                    if harm := trial.harm():
+                        told["harm"][f"gap {gap}, {which}, {way} the peer after {size} bytes"] = harm
+    return told
+
+
 def main():
     """Try all cuts."""
     step = int(sys.argv[1])
-    told = {}
-    for kind, broken_off, parts in (("two ways", two_ways, ["sync"]), ("rejoin", by_rejoin, ["give", "take"])):
-        told[kind] = {"cuts": 0, "harm": {}}
-        for gap in (100_000, 0):
-            trial = Trial(gap)
-            for which in parts:
-                for way in ("to", "from"):
-                    size, whole = 0, False
-                    while not whole and size < 8000:  # where UIDs are in the way, no take is whole the first time
-                        size += step
-                        trial.again()
-                        whole = broken_off(trial, (way, size), which)
-                        for turn in ("afterwards1", "afterwards2"):
-                            trial.sync("sync")
-                            trial.serve(turn, {"afterwards1": "both3", "afterwards2": "peer3"}[turn])
-                        trial.sync("sync")
-                        trial.sync("sync")
-                        told[kind]["cuts"] += 1
-                        if harm := trial.harm():
-                            told[kind]["harm"][f"gap {gap}, {which}, {way} the peer after {size} bytes"] = harm
+    told = {"rejoin": tried(by_rejoin, ["give", "take"], step)}
+    # What a cut of a two-way sync does depends on how far the other side is just then: look closer until one does harm.
+    for closer in (1, 2, 4, 8):
+        told["two ways"] = tried(two_ways, ["sync"], step // closer)
+        if told["two ways"]["harm"]:
+            break
     shutil.rmtree(ROOT)
     print(json.dumps(told))
 

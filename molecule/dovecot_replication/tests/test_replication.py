@@ -429,7 +429,7 @@ def test_a_node_that_boots_gives_and_takes_before_peers_reach_it(pair, user):
 
 
 def test_no_sync_that_is_broken_off_loses_mail(pair):
-    """All ways in which dovecot-rejoin can be broken off, and as many of a two-way sync: they are why it is there.
+    """All ways in which dovecot-rejoin can be broken off, and those of a two-way sync: they are why it is there.
 
     When Dovecot's two-way sync has stopped to lose mail, this says so.
     """
