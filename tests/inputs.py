@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import re
@@ -14,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 # What every one is made of, beside itself.
-COMMON = ["ansible.cfg", ".config", "pyproject.toml", "filter_plugins", "molecule/lab"]
+COMMON = ["ansible.cfg", ".config", "pyproject.toml", "molecule/lab"]
 # What an architecture's is made of, too, beside its inventory.
 OF_ARCHITECTURES = [
     *("playbooks/group_vars", "playbooks/tasks"),
@@ -22,6 +23,7 @@ OF_ARCHITECTURES = [
 ]
 # What it may be made of: a part counts when something that counts names it, in this way.
 PARTS = {
+    "filter_plugins": r"(\|\s*|\bmap\('|\bfilter_plugins(\.| import (\w+, )*)){name}\b",
     "library": r"^ *(- )?{name}:",
     "module_utils": r"\bmodule_utils(\.| import (\w+, )*){name}\b",
     "molecule/shared": r"\bshared([/.]| import (\w+, )*){name}\b",
@@ -104,7 +106,7 @@ def site_of(text: str, groups: set[str], front_ends: set[str]) -> str:
 
 def used(files: Mapping[str, bytes], own: Sequence[str], store: str | None) -> set[str]:
     """Return the names of the files that a scenario uses: its own, and what these name; without a store, none's."""
-    parts: dict[tuple[str, str], list[str]] = {}
+    parts: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     found = set()
     for name in files:
         # store_drbd and store_gfs2 are drbd_gfs2's, too.
@@ -116,7 +118,8 @@ def used(files: Mapping[str, bytes], own: Sequence[str], store: str | None) -> s
             continue
         place = next(place for place in PARTS if name.startswith(f"{place}/"))
         part = Path(name.removeprefix(f"{place}/").partition("/")[0]).stem
-        parts.setdefault((place, part), []).append(name)
+        called = (part, *(filters_of(files[name]) if place == "filter_plugins" else []))
+        parts.setdefault((place, called), []).append(name)
     unread = set(found)
     while unread:
         named = [part for part in parts if any(is_named(*part, files[name]) for name in unread)]
@@ -125,7 +128,18 @@ def used(files: Mapping[str, bytes], own: Sequence[str], store: str | None) -> s
     return found
 
 
+def filters_of(plugin: bytes) -> list[str]:
+    """Return the names of the filters that a plugin has."""
+    functions = [node for node in ast.walk(ast.parse(plugin)) if isinstance(node, ast.FunctionDef)]
+    named = [node for function in functions if function.name == "filters" for node in ast.walk(function)]
+    keys = [key for node in named if isinstance(node, ast.Dict) for key in node.keys]
+    return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+
+
 @functools.cache  # most scenarios are made of the same files
-def is_named(kind: str, part: str, text: bytes) -> bool:
-    """Tell whether a text uses a part."""
-    return part.encode() in text and bool(re.search(PARTS[kind].format(name=part).encode(), text, re.MULTILINE))
+def is_named(kind: str, called: tuple[str, ...], text: bytes) -> bool:
+    """Tell whether a text uses a part, which may have several names."""
+    return any(
+        name.encode() in text and re.search(PARTS[kind].format(name=name).encode(), text, re.MULTILINE)
+        for name in called
+    )
