@@ -144,7 +144,7 @@ def test_a_front_end_that_is_killed_learns_from_its_peer(fronts, places, number)
         now = killed.host.run("systemctl show --property=MainPID --value haproxy").stdout.strip()
         return now not in ("0", pid) and killed.host.run("test -S /run/haproxy/admin.sock").rc == 0
 
-    # Where containers have cgroups of version 1, nobody tells systemd that the last process is gone: it may wait for 90 s.
+    # With cgroups of version 1, nobody tells systemd in a container that the last process is gone: it may take 90 s.
     until(again, 120)
     until(lambda: set(before) <= set(killed.table()), 60)
     learnt = killed.table()
