@@ -19,6 +19,16 @@ def pod_backends(backends: Mapping[str, Mapping[str, Any]], pod: str) -> dict[st
     return {name: backend for name, backend in backends.items() if backend["pod"] == pod}
 
 
+def mount_point(backend: str) -> str:
+    """Give the directory where a backend's file system is mounted."""
+    return f"/srv/mail/{backend}"
+
+
+def mounted_backends(backends: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give backends that each have their mail on a file system of their own."""
+    return {name: {**backend, "mail_root": mount_point(name)} for name, backend in backends.items()}
+
+
 def backend_resources(backends: Mapping[str, Mapping[str, Any]], prefix: int) -> list[dict[str, Any]]:
     """Give the cluster resources of backends: the service address and the Dovecot instance of each.
 
@@ -186,6 +196,7 @@ class FilterModule:
         """Name them."""
         return {
             "pod_backends": pod_backends,
+            "mounted_backends": mounted_backends,
             "backend_resources": backend_resources,
             "backend_groups": backend_groups,
             "backend_preferences": backend_preferences,

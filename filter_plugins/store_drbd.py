@@ -9,19 +9,10 @@ from typing import Any
 
 # On the controller Ansible offers the project's module_utils to modules alone.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+from filter_plugins.pod import mount_point
 from module_utils import mail_difference, split_brain
 
 FIRST_PORT = 7788  # TCP port of minor 0
-
-
-def mount_point(backend: str) -> str:
-    """Give the directory where a backend's file system is mounted."""
-    return f"/srv/mail/{backend}"
-
-
-def mounted_backends(backends: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Give backends that each have their mail on a file system of their own."""
-    return {name: {**backend, "mail_root": mount_point(name)} for name, backend in backends.items()}
 
 
 def drbd_resources(
@@ -136,7 +127,6 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name them."""
         return {
-            "mounted_backends": mounted_backends,
             "drbd_resources": drbd_resources,
             "drbd_resource": drbd_resource,
             "drbd_cluster_resources": drbd_cluster_resources,

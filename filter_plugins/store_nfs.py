@@ -1,13 +1,9 @@
-"""Filters for mail on an NFS server: what ours exports, what the cluster of a pair runs, and keys for Kerberos."""
+"""Filters for mail on an NFS server: what ours exports, what the cluster of a pair runs, and who needs a key."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from ansible.errors import AnsibleFilterError
 
 
 def nfs_exports(
@@ -53,27 +49,6 @@ def nfs_principals(nodes: Sequence[str], servers: Sequence[str], domain: str, re
     return [f"{name}.{domain}@{realm}" for name in names + ["nfs/nfs"] * bool(servers)]
 
 
-def nfs_keytab(
-    file: str,
-    name: str,
-    kerberos: Mapping[str, str],
-    groups: Mapping[str, Sequence[str]],
-    hostvars: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """Give a keytab in base64: that of a name, from our own KDC, or of somebody else's realm a file of the site.
-
-    Nothing where our KDC was not part of the run. Fails when the file cannot be read.
-    """
-    if servers := groups.get("kerberos_servers"):
-        keytabs = hostvars[servers[0]].get("mail_kerberos_keys", {}).get("keytabs", {})
-        return str(keytabs.get(f"{name}@{kerberos['realm']}", ""))
-    path = Path(kerberos["keytabs"]) / file
-    try:
-        return base64.b64encode(path.read_bytes()).decode()
-    except OSError as error:
-        raise AnsibleFilterError(f"mail_kerberos.keytabs: {path} with the key of {name}: {error.strerror}") from error
-
-
 class FilterModule:
     """The filters."""
 
@@ -83,5 +58,4 @@ class FilterModule:
             "nfs_exports": nfs_exports,
             "nfs_cluster_resources": nfs_cluster_resources,
             "nfs_principals": nfs_principals,
-            "nfs_keytab": nfs_keytab,
         }

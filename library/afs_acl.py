@@ -11,7 +11,9 @@ options:
   path:
     description: The folder.
     type: path
-    required: true
+  volume:
+    description: In place of O(path), the top of a volume, whether it is mounted anywhere or not.
+    type: str
   allows:
     description: >-
       Users and groups by name, with their rights as letters (C(rlidwka)) or as C(read), C(write) (all but C(a)) or
@@ -56,6 +58,14 @@ EXAMPLES = r"""
     cell: example.org
     principal: admin@EXAMPLE.ORG
     keytab: "{{ hostvars['kdc1'].administrator.keytabs['admin@EXAMPLE.ORG'] }}"
+
+- name: The same, of a volume that the cluster mounts somewhere
+  afs_acl:
+    volume: mail.be1
+    allows: {system:administrators: all, mailservers: write}
+    cell: example.org
+    principal: admin@EXAMPLE.ORG
+    keytab: "{{ hostvars['kdc1'].administrator.keytabs['admin@EXAMPLE.ORG'] }}"
 """
 
 RETURN = r"""
@@ -77,18 +87,20 @@ import os
 from ansible.module_utils.afs import AccessList, AfsError, read_access_list, wanted_access_list
 from ansible.module_utils.basic import AnsibleModule
 
-# In a session of its own, where nobody else has the token. Reads the list, or sets it if there is one more word.
+# In a session of its own, where nobody else has the token, or sees mounts. Reads the list; sets it if there is one more
+# word.
 SCRIPT = """
 set -eu
-keytab=$1 principal=$2 cell=$3 realm=$4 folder=$5
+keytab=$1 principal=$2 cell=$3 realm=$4 volume=$5 folder=$6
 kinit -k -t "$keytab" "$principal"
 aklog-kafs "$cell" "$realm" > /dev/null
 kdestroy
+[ -z "$volume" ] || mount -t afs -o flock=local "%$cell:$volume" "$folder"
 [ -d "$folder" ] || { echo "there is no such folder" >&2; exit 1; }
-if [ $# = 5 ]; then
+if [ $# = 6 ]; then
   exec getfattr --absolute-names --only-values --name afs.acl -- "$folder"
 fi
-exec setfattr --name afs.acl --value "$6" -- "$folder"
+exec setfattr --name afs.acl --value "$7" -- "$folder"
 """
 
 
@@ -102,16 +114,21 @@ class Client:
         self.keytab = os.path.join(module.tmpdir, "keytab")
         with open(os.open(self.keytab, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(base64.b64decode(params["keytab"], validate=True))
-        self.argv = [params["principal"], params["cell"], params["realm"] or params["cell"].upper(), params["path"]]
+        realm, folder = params["realm"] or params["cell"].upper(), params["path"]
+        if params["volume"]:
+            folder = os.path.join(module.tmpdir, "volume")
+            os.mkdir(folder)
+        self.argv = [params["principal"], params["cell"], realm, params["volume"] or "", folder]
 
     def run(self, *words: str) -> str:
         """Run the script; return what it prints."""
-        argv = ["keyctl", "session", "-", "sh", "-c", SCRIPT, "afs_acl", self.keytab, *self.argv, *words]
+        alone = ["unshare", "--mount", "keyctl", "session", "-"]
+        argv = [*alone, "sh", "-c", SCRIPT, "afs_acl", self.keytab, *self.argv, *words]
         tickets = f"FILE:{self.module.tmpdir}/tickets"
         code, out, err = self.module.run_command(argv, environ_update={"LC_ALL": "C", "KRB5CCNAME": tickets})
         if code:
             said = " ".join(line for line in err.splitlines() if not line.startswith("Joined session keyring"))
-            raise AfsError(f"{self.params['path']}: {said}{reason(said)}")
+            raise AfsError(f"{self.params['volume'] or self.params['path']}: {said}{reason(said)}")
         return out
 
     def present(self) -> AccessList:
@@ -129,6 +146,8 @@ def reason(said: str) -> str:
         return ": most likely the cell lacks one of the names (afs_principal makes users and groups)"
     if "Permission denied" in said:
         return ": only who has the right a there, or is in system:administrators, may"
+    if said.startswith("mount"):
+        return ": the cell has no such volume, or its servers do not answer"
     return ": it is nothing in AFS" if "not supported" in said or "No such attribute" in said else ""
 
 
@@ -136,7 +155,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "required": True},
+            "path": {"type": "path"},
+            "volume": {"type": "str"},
             "allows": {"type": "dict", "required": True},
             "denies": {"type": "dict", "default": {}},
             "cell": {"type": "str", "required": True},
@@ -144,6 +164,8 @@ def main() -> None:
             "principal": {"type": "str", "required": True},
             "keytab": {"type": "str", "required": True, "no_log": True},
         },
+        required_one_of=[("path", "volume")],
+        mutually_exclusive=[("path", "volume")],
         supports_check_mode=True,
     )
     try:

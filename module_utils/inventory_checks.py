@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible.module_utils.inventory_afs import check_afs
 from ansible.module_utils.inventory_balancer import VIRTUAL, check_balancer
 from ansible.module_utils.inventory_director import check_director
 from ansible.module_utils.inventory_dns import check_dns
@@ -18,7 +19,7 @@ from ansible.module_utils.inventory_webmail import check_webmail
 from ansible.module_utils.mail_route import ranges
 
 # What site.yml can build today: a choice that it would pass over must not be taken.
-STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2")
+STORES = ("dsync", "drbd", "drbd_gfs2", "nfs", "san_gfs2", "afs")
 FRONT_ENDS = ("proxy", "haproxy", "lvs", "perdition", "dns", "director", "external")
 # Those that spread clients over backends without regard to the user.
 SPREADING = ("haproxy", "lvs", "external")
@@ -379,6 +380,7 @@ def check_site(
     check_dsync(check)
     check_drbd(check)
     check_nfs(check)
+    check_afs(check)
     check_kerberos(check)
     check_san(check)
     check_ldap(check)

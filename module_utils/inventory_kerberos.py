@@ -30,11 +30,14 @@ def check_kerberos(check: Check) -> None:
         elif not ours and not value:
             check.report("site", f"mail_kerberos.{variable}", value, f"{text}, or hosts in group kerberos_servers")
     if ours and not wanted:
-        check.report("site", "group kerberos_servers", ", ".join(ours), "security: krb5p in mail_nfs, or no such hosts")
+        uses = "mail_store afs, security: krb5p in mail_nfs, or no such hosts"
+        check.report("site", "group kerberos_servers", ", ".join(ours), uses)
 
 
 def secured(check: Check) -> list[str]:
     """Return what of the site's description wants Kerberos."""
+    if check.site.get("mail_store") == "afs":
+        return ["mail_store afs"]
     exports = check.site.get("mail_nfs")
     if check.site.get("mail_store") != "nfs" or not isinstance(exports, dict):
         return []

@@ -35,7 +35,7 @@ def user(lab):
     found = lab.front().users[0]
     assert set(routes(lab, found.user).values()) == {""}
     yield found
-    if lab.own_mail:  # the mail is where the test left it
+    if lab.own_mail and lab.site["mail_store"] != "afs":  # the mail is where the test left it
         shown, _ = (back := start(lab, found.user, lab.backend_of(found.user))).communicate(timeout=300)
         assert back.returncode == 0, shown
     for node in lab.route_hosts:
@@ -55,6 +55,11 @@ def test_a_move_that_is_killed_is_made_by_the_next_run(lab, user):
         pytest.fail("an architecture with one backend has nowhere to move a user to")
     old = lab.backend_of(user.user)
     new = next(name for name in lab.backends if name != old and lab.backends[name]["pod"] == lab.backends[old]["pod"])
+    if lab.site["mail_store"] == "afs":  # nothing could take the mail along
+        shown, _ = (refused := start(lab, user.user, new)).communicate(timeout=300)
+        assert refused.returncode and "which no playbook can move yet" in " ".join(shown.split()), shown
+        assert set(routes(lab, user.user).values()) == {""}
+        return
     front = lab.front()
     sessions = [front.imap(door, user) for door, _ in zip(front.doors(), front.addresses, strict=False)]
     mails = sorted(map(str, fetch_user(front, user)))

@@ -189,7 +189,7 @@ class Lab:
     @property
     def own_mail(self) -> bool:
         """Whether each backend has mail of its own, that no other backend's node reaches."""
-        return self.site["mail_store"] == "drbd"
+        return self.site["mail_store"] in ("drbd", "afs")
 
     @property
     def spreads(self) -> bool:

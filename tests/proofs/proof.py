@@ -25,10 +25,10 @@ from .watch import Watch, twice
 FAILOVER = 240.0
 QUEUE = 300.0  # seconds in which the MTAs must have delivered what waited for the cluster
 # Of each client, a second; more and the lab's cores are busy with the writers alone, or a mail node's slow kernel is.
-RATE = {"shared": 1.0, "own": 0.2}
+RATE = {"shared": 1.0, "own": 0.2, "full": 0.05}
 # Seconds that a client waits for an answer. After a takeover all of them come at a time: those that give up a slow
 # login and begin anew would keep a slow kernel from ever ending one.
-PATIENCE = {"shared": 5.0, "own": 15.0}
+PATIENCE = {"shared": 5.0, "own": 15.0, "full": 30.0}
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Proof:
 
     @property
     def kernel(self) -> str:
-        """Whether mail nodes have a kernel of their own."""
+        """Which kernel mail nodes have: the machine's, one of their own, or that of a full machine."""
         return self.lab.info["hosts"][self.lab.group("mail_nodes")[0]]["kernel"]
 
     def say(self, text: str) -> None:

@@ -14,9 +14,9 @@ from .watch import Look, Watch
 
 SERVICES = ("imap", "pop3")  # not those of login processes, which pass sessions on to another backend
 # Seconds between two looks: each starts several programs, and on a busy machine every second was too much.
-PAUSE = {"shared": 4.0, "own": 10.0}
+PAUSE = {"shared": 4.0, "own": 10.0, "full": 20.0}
 # Seconds between two looks after which nothing is known of the time between.
-BLIND = {"shared": 15.0, "own": 40.0}
+BLIND = {"shared": 15.0, "own": 40.0, "full": 60.0}
 
 
 def watch(lab: Lab, kernel: str) -> Watch:

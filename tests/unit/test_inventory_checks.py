@@ -47,7 +47,7 @@ def test_table_is_long_enough() -> None:
 
 
 STORES = ("drbd", "drbd_gfs2", "nfs", "nfs_server", "nfs_pair", "san_gfs2", "san_gfs2_fc", "san_gfs2_ours", "haproxy")
-SITES = ("ldap", "ldap_of_others", "dns", "webmail", "director", "external", *STORES)
+SITES = ("ldap", "ldap_of_others", "dns", "webmail", "director", "external", "afs", *STORES)
 
 
 @pytest.mark.parametrize("kind", SITES)

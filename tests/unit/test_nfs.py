@@ -5,7 +5,8 @@ import errno
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from filter_plugins.store_nfs import nfs_cluster_resources, nfs_exports, nfs_keytab, nfs_principals
+from filter_plugins.kerberos import keytab
+from filter_plugins.store_nfs import nfs_cluster_resources, nfs_exports, nfs_principals
 from module_utils.nfs import Seen, kernel_options, mount_problem, mountpoint_problems, problems
 
 GOOD = {"owner": 5000, "group": 5000, "mode": 0o700, "root_writes": True, "file_owner": 5000}
@@ -117,15 +118,15 @@ def test_who_needs_a_key():
 def test_keys_are_those_of_our_own_kdc():
     def key(**hosts):
         groups = {"kerberos_servers": ["kdc1"]}
-        return nfs_keytab("mail1.keytab", "nfs/mail1.lab.test", {"realm": "LAB"}, groups, hosts)
+        return keytab("mail1.keytab", "nfs/mail1.lab.test", {"realm": "LAB"}, groups, hosts)
 
-    assert key(kdc1={"mail_kerberos_keys": {"keytabs": {"nfs/mail1.lab.test@LAB": "BQI="}}}) == "BQI="
+    assert key(kdc1={"mail_kerberos_keys": {"results": [{"keytabs": {"nfs/mail1.lab.test@LAB": "BQI="}}]}}) == "BQI="
     assert key(kdc1={}) == "", "the KDC was not part of the run: what a host has stays"
 
 
 def test_keys_of_somebody_else_s_realm_are_files(tmp_path):
     (tmp_path / "mail1.keytab").write_bytes(b"\x05\x02")
     kerberos = {"realm": "LAB", "keytabs": str(tmp_path)}
-    assert nfs_keytab("mail1.keytab", "nfs/mail1.lab.test", kerberos, {}, {}) == "BQI="
+    assert keytab("mail1.keytab", "nfs/mail1.lab.test", kerberos, {}, {}) == "BQI="
     with pytest.raises(AnsibleFilterError, match=r"mail2.keytab with the key of nfs/mail2: No such file"):
-        nfs_keytab("mail2.keytab", "nfs/mail2", kerberos, {}, {})
+        keytab("mail2.keytab", "nfs/mail2", kerberos, {}, {})

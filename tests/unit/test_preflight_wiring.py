@@ -87,6 +87,11 @@ def test_a_store_s_own_secret_is_told(store: str) -> None:
     assert told({}, store) == secrets - {"site: mail_replication_api_key"} | {"site: drbd_secret"}
 
 
+def test_secret_of_a_realm_of_our_own_is_told() -> None:
+    secrets = {f"site: {name}" for name in SECRETS}
+    assert told({}, "afs") == secrets - {"site: mail_replication_api_key"} | {"site: kerberos_master_password"}
+
+
 def test_secrets_of_ldap_are_told() -> None:
     assert told({}, "dsync_ldap") == {
         *(f"site: {name}" for name in SECRETS),

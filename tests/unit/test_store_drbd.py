@@ -1,4 +1,4 @@
-from filter_plugins import store_drbd
+from filter_plugins import pod, store_drbd
 
 BACKENDS = {
     "be1": {"pod": "pod_a", "node": "mail1", "disk": "/dev/vg0/be1", "drbd_minor": 0},
@@ -19,7 +19,7 @@ def test_each_backend_is_a_resource_on_both_nodes_its_own_node_first():
 
 
 def test_mail_is_where_the_cluster_mounts_it():
-    roots = {name: backend["mail_root"] for name, backend in store_drbd.mounted_backends(BACKENDS).items()}
+    roots = {name: backend["mail_root"] for name, backend in pod.mounted_backends(BACKENDS).items()}
     mounts = {
         resource["id"].removesuffix("_filesystem"): resource["options"]["directory"]
         for resource in store_drbd.drbd_cluster_resources(RESOURCES)
