@@ -69,7 +69,7 @@ def afs_cluster_resources(backends: Sequence[str]) -> list[dict[str, Any]]:
             "agent": f"systemd:{mount_unit(mount_point(name))}",
             "operations": [
                 {"name": "monitor", "interval": "20s", "timeout": "60s"},
-                # A mount waits for a token, and that for a KDC.
+                # The unit itself gives up after 90 s.
                 {"name": "start", "interval": "0s", "timeout": "120s"},
                 {"name": "stop", "interval": "0s", "timeout": "60s"},
             ],
