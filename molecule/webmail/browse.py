@@ -16,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as condition
 from selenium.webdriver.support.ui import WebDriverWait
 
+READY = "return window.rcmail && rcmail.commands.logout && !rcmail.busy && jQuery.active === 0"
 LINKS = """
 const links = [...document.querySelectorAll("#messagelist .subject a")];
 return links.filter(link => link.textContent.includes(arguments[0])).map(link => link.href);
@@ -35,10 +36,11 @@ def main():
         return WebDriverWait(browser, longest).until(condition.element_to_be_clickable(where))
 
     def ready():
-        """Clicks are lost before the page's scripts have read it."""
-        WebDriverWait(browser, 60).until(
-            lambda b: b.execute_script("return window.rcmail && rcmail.gui_objects && !rcmail.busy")
-        )
+        """Wait until the page's scripts have read it, or clicks are lost, and have asked all that they ask at first.
+
+        A session has no lock: of two requests at once, the later answer undoes what the earlier one kept there.
+        """
+        WebDriverWait(browser, 60).until(lambda b: b.execute_script(READY))
 
     def done(what):
         print(what, flush=True)
@@ -49,6 +51,7 @@ def main():
         browser.find_element(By.ID, "rcmloginpwd").send_keys(password)
         see(By.ID, "rcmloginsubmit").click()
         see(By.ID, "messagelist")
+        ready()
         done("logged in")
 
         browser.get(f"{url}/?_task=mail&_action=compose&_to={user}")

@@ -65,7 +65,8 @@ def visit(pair, another):
         subject = f"test {uuid.uuid4().hex}"
         pause = f"/root/{subject[5:]}"
         words = [pair.url(), USER, PASSWORD, subject, pause]
-        settings = "--setenv HOME=/root --property Type=exec --property StandardOutput=file:%s"
+        output = "--property StandardOutput=file:%s --property StandardError=journal"
+        settings = f"--setenv HOME=/root --property Type=exec {output}"
         command = f"systemd-run --quiet --unit %s {settings} browse " + "%s " * 5
         unit, said = f"browse-{subject[5:]}", f"{pause}.said"
         pair.client.check_output(command, unit, said, *words)
