@@ -77,6 +77,20 @@ def test_copies_and_clones_keep_what_was(cell):
     assert "mail.cat" not in cell.hosts[1].check_output(f"vos listvol {cell.names[2]}.lab.test -localauth")
 
 
+def test_each_server_clones_its_own_volumes_at_night(cell):
+    files = {cell.fill(f"night.{number}", "evening", number): number for number in (0, 1)}
+    cell.fill("day.0", "evening")
+    for number, host in enumerate(cell.hosts[:2]):
+        assert "afs-clones.service" in host.check_output("systemctl list-timers afs-clones.timer")
+        host.check_output("systemctl start afs-clones.service")
+        shown = host.check_output(f"vos listvol {cell.names[number]}.lab.test -localauth")
+        assert f"night.{number}.backup" in shown and "day.0.backup" not in shown, shown
+    for file, number in files.items():
+        cell.write(file, "morning")
+        dumped = f"vos dump night.{number}.backup -localauth | grep -aq "
+        assert cell.hosts[0].run(dumped + "evening").rc == 0 and cell.hosts[0].run(dumped + "morning").rc == 1
+
+
 def test_a_dump_brings_a_volume_back(cell):
     cell.fill("mail.dan", "letters")
     cell.keep(dump={"name": "mail.dan", "path": "/root/saved.dump"})
