@@ -9,7 +9,7 @@ from typing import Any
 
 # On the controller Ansible offers the project's module_utils to modules alone.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from filter_plugins.pod import mount_point
+from filter_plugins.pod import REACHED, mount_point
 
 # All kinds of keys that OpenAFS 1.8 knows of those that are safe.
 CELL_ENCTYPES = ["aes256-cts-hmac-sha1-96"]
@@ -62,8 +62,17 @@ def afs_mounts(backends: Sequence[str]) -> list[dict[str, str]]:
 
 
 def afs_cluster_resources(backends: Sequence[str]) -> list[dict[str, Any]]:
-    """Give the mount of each backend's volume as a resource of the cluster."""
-    return [
+    """Give the mount of each backend's volume as a resource of the cluster, and who tells it of the token."""
+    watch = {
+        "id": "token_watch",
+        "agent": "systemd:afs-token-watch",
+        "operations": [
+            {"name": "monitor", "interval": "30s", "timeout": "60s"},
+            {"name": "start", "interval": "0s", "timeout": "60s"},
+            {"name": "stop", "interval": "0s", "timeout": "60s"},
+        ],
+    }
+    return [watch] + [
         {
             "id": f"{name}_volume",
             "agent": f"systemd:{mount_unit(mount_point(name))}",
@@ -76,6 +85,12 @@ def afs_cluster_resources(backends: Sequence[str]) -> list[dict[str, Any]]:
         }
         for name in backends
     ]
+
+
+def afs_cluster_constraints(backends: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the constraints by which backends run on nodes with a token, if any has one."""
+    held = {"attribute": "token_held", "operation": "gte", "value": 1, "score": REACHED}
+    return [{"type": "location", "resource": name, **held} for name in backends]
 
 
 def mount_unit(path: str) -> str:
@@ -96,4 +111,5 @@ class FilterModule:
             "afs_volume_name": afs_volume_name,
             "afs_mounts": afs_mounts,
             "afs_cluster_resources": afs_cluster_resources,
+            "afs_cluster_constraints": afs_cluster_constraints,
         }

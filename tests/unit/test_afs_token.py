@@ -72,3 +72,17 @@ def test_health(kernel):
     del found["vmail"]
     with pytest.raises(token.TokenError, match="vmail has no token for example"):
         token.check(SETTINGS, 1)
+
+
+def test_the_cluster_is_told_of_a_token_and_of_its_end(kernel, capsys):
+    called, found = kernel
+    token.watch(SETTINGS, 300)
+    told = ("root", "attrd_updater", "--name", "token_held", "--update-both", "1", "--delay", "30s")
+    assert called[-1] == told and "systemctl" not in {row[1] for row in called}
+    found["vmail"] = "1"
+    token.watch(SETTINGS, 300)
+    assert called[-2:] == [
+        ("root", "systemctl", "start", "--no-block", "afs-token.service"),
+        (*told[:5], "0", *told[6:]),
+    ]
+    assert "vmail is mail/a@EXAMPLE.ORG for 0 s" in capsys.readouterr().err

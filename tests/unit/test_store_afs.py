@@ -39,6 +39,18 @@ def test_the_cluster_mounts_what_the_client_has_units_for() -> None:
     escaped = subprocess.run(
         ["systemd-escape", "--path", "--suffix=mount", *paths], capture_output=True, text=True, check=True
     ).stdout.split()
-    resources = store_afs.afs_cluster_resources(["be1", "be-2"])
+    watch, *resources = store_afs.afs_cluster_resources(["be1", "be-2"])
     assert [resource["agent"] for resource in resources] == [f"systemd:{unit}" for unit in escaped]
     assert [resource["id"] for resource in resources] == ["be1_volume", "be-2_volume"]
+    assert (watch["id"], watch["agent"]) == ("token_watch", "systemd:afs-token-watch")
+
+
+def test_backends_run_where_there_is_a_token() -> None:
+    (found,) = store_afs.afs_cluster_constraints(["be1"])
+    assert (found["resource"], found["attribute"], found["operation"], found["value"]) == (
+        "be1",
+        "token_held",
+        "gte",
+        1,
+    )
+    assert found["score"] > 100  # more than what keeps it in its place

@@ -2,7 +2,8 @@
 """Keeps the tokens that users of this host have in an AFS cell: keys of the kernel's, in their user-session keyrings.
 
 `renew` gets a ticket with the host's keytab and makes a token of it for each user, in place of the one that was there.
-`check` says how long tokens hold, and fails when there is none or one ends soon.
+`check` says how long tokens hold, and fails when there is none or one ends soon. `watch` goes on checking, has the
+token renewed as soon as that fails, and tells the cluster by the node's attribute token_held, 1 or 0.
 
 Why there: the kernel's client, when it walks along a path, looks for a key in the session's keyring itself, not in
 keyrings that are linked to it; services have no session's keyring with KeyringMode=inherit, and then it looks in the
@@ -18,11 +19,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 SETTINGS = Path("/etc/afs-token.json")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+WATCH_SECONDS = 10
 LONGEST = "30d"  # that AFS knows; the KDC gives what it allows
 
 
@@ -94,19 +97,37 @@ def check(settings: dict[str, Any], least: int) -> list[str]:
     return said
 
 
+def watch(settings: dict[str, Any], least: int) -> None:
+    """Look once, and tell."""
+    try:
+        check(settings, least)
+        held = 1
+    except TokenError as error:
+        print(f"afs-token: {error}", file=sys.stderr, flush=True)
+        held = 0
+        output("systemctl", "start", "--no-block", "afs-token.service")
+    # Collected for a while: where no KDC answers, no node is to say so before the others.
+    output("attrd_updater", "--name", "token_held", "--update-both", str(held), "--delay", f"{3 * WATCH_SECONDS}s")
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("renew", help="get a new token")
-    commands.add_parser("check", help="fail without a token that holds").add_argument(
-        "--least", type=int, default=300, help="seconds (default: 300)"
-    )
+    helps = {"check": "fail without a token that holds", "watch": "check for ever, and tell the cluster"}
+    for name, text in helps.items():
+        commands.add_parser(name, help=text).add_argument(
+            "--least", type=int, default=300, help="seconds (default: 300)"
+        )
     arguments = parser.parse_args()
     settings = json.loads(SETTINGS.read_text())
     try:
         if arguments.command == "renew":
             renew(settings)
+        while arguments.command == "watch":
+            watch(settings, arguments.least)
+            time.sleep(WATCH_SECONDS)
         print("\n".join(check(settings, 1 if arguments.command == "renew" else arguments.least)))
     except TokenError as error:
         print(f"afs-token: {error}", file=sys.stderr)

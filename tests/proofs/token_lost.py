@@ -1,0 +1,50 @@
+"""A node's token for the AFS cell is gone, and it gets no new one: the cluster runs its backends elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from .lab import wait_for
+from .proof import FAILOVER, Proof
+
+KEYTAB = "/etc/afs-client.keytab"
+REVOKE = """
+set -e
+mv {keytab} {keytab}.away
+for user in $(python3 -c 'import json; print(*json.load(open("/etc/afs-token.json"))["users"])'); do
+  runuser -u $user -- sh -c 'keyctl revoke $(keyctl search @us rxrpc afs@{cell})'
+done
+"""
+
+
+def run(proof: Proof) -> None:
+    """Take away the tokens and the key; see the node's users served by others; give the key back."""
+    lab = proof.lab
+    victim = proof.victim()
+    boots = lab.boots()
+    with proof.writing():
+        proof.say(f"{victim.node}, which runs {', '.join(victim.backends)}, loses its token and gets no other")
+        gone = time.time()
+        lab.ssh(victim.node, REVOKE.format(keytab=KEYTAB, cell=lab.site["mail_afs"]["cell"]))
+        try:
+            proof.numbers["others_s"] = round(proof.back(gone), 1)
+            wait_for(
+                f"{', '.join(victim.backends)} run on another node",
+                lambda: all(len(nodes) == 1 for nodes in lab.placement(victim.others).values()),
+                FAILOVER,
+            )
+            time.sleep(5)
+            proof.served(gone, time.time())
+        finally:
+            proof.say("give the key back")
+            lab.ssh(victim.node, f"mv {KEYTAB}.away {KEYTAB}")
+        wait_for(f"{victim.node} has a token", lambda: held(proof, victim.node), 120, pause=2)
+        proof.whole()
+    proof.expect(lab.boots() == boots, "a node was fenced though only its token was gone")
+    proof.count()
+
+
+def held(proof: Proof, node: str) -> bool:
+    """Whether the node tells the cluster of its token."""
+    asked = f"attrd_updater --name token_held --node {node} --query"
+    return 'value="1"' in proof.lab.ssh(node, asked, check=False)
