@@ -26,7 +26,7 @@ def run(proof: Proof, number: int = 0) -> None:
             watcher = lab.synced(victim.node)
             reader = threading.Thread(target=lambda: status.extend(watcher.stdout or []), daemon=True)
             reader.start()
-            wait_for("the replication status", lambda: len(status) > 4, 20)
+            wait_for("the replication status", lambda: parse_synced("".join(status)), 20)
         proof.say(f"cut the power of {victim.node}, which runs {', '.join(moved)}")
         killed = lab.kill(victim.node)
         if lab.replicated:
