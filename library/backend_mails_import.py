@@ -59,6 +59,10 @@ count:
   type: int
 """
 
+import fcntl
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.backend_store import BackendStore, StoreError
@@ -69,8 +73,14 @@ from ansible.module_utils.mail_difference import only_in
 def save(given: dict[str, Any], check_mode: bool) -> int:
     """Unpack each user's mdbox, save from it, and remove it."""
     store = BackendStore(given["backend"], given["root"])
+    # Beside, not in a folder of root's alone: doveadm reads it as the user who owns mail.
+    unpacked = Path("/var/lib", f"dovecluster-import-{store.backend}")
+    # Held by doveadm, too: what a killed run left at work ends before the next one begins.
+    lock = os.open(f"/run/lock/{unpacked.name}", os.O_CREAT | os.O_RDWR, 0o600)
+    store.held.append(lock)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     saved = 0
-    with store.workplace("import") as unpacked:
+    try:
         store.unpack(given["src"], unpacked, given["key"])
         for box in sorted(unpacked.iterdir()):
             user = box.name
@@ -78,6 +88,9 @@ def save(given: dict[str, Any], check_mode: bool) -> int:
             if not check_mode:
                 store.copy(user, lacking, [f"mdbox:{box}"], given["folder"], None)
             saved += len(lacking)
+    finally:
+        if unpacked.exists():  # mail in clear must not stay: what can't be removed is told
+            shutil.rmtree(unpacked)
     return saved
 
 

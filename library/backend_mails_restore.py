@@ -68,28 +68,25 @@ folders:
 from collections import Counter
 from typing import Any
 
+from ansible.module_utils.backend_copy import lost, taken, use_token
 from ansible.module_utils.backend_store import BackendStore, StoreError
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mail_difference import Mail, lost
+from ansible.module_utils.mail_difference import Mail
 
 
 def restore(given: dict[str, Any], check_mode: bool) -> list[Mail]:
     """Give what the user has lost, brought back unless this is a check."""
-    user = given["user"]
-    store, then = (BackendStore(given["backend"], given[place]) for place in ("root", "copy"))
-    store.use_token()
-    if not then.home(user).is_dir():
-        raise StoreError(f"user: {user} has no mail in {given['copy']}, {then.home(user)} is not there")
-    with store.workplace("restore") as folder:
-        taken = then.take(user, folder)
-        before = taken.mails(user)
+    use_token()
+    store, user = BackendStore(given["backend"], given["root"]), given["user"]
+    with taken(store, given["copy"], user) as then:
+        before = then.mails(user)
         folders = sorted({mail["folder"] for mail in before})
         if given["folder"] not in (None, *folders):
             raise StoreError(f"folder: {user} had no mail in '{given['folder']}', but in: {', '.join(folders)}")
         wanted = [mail for mail in before if given["folder"] in (None, mail["folder"])]
         found = lost(wanted, store.mails(user), given["trash"])
         if not check_mode:
-            store.copy(user, found, taken.source(user), "", None)
+            store.copy(user, found, then.source(user), "", None)
             if still := lost(found, store.mails(user), given["trash"]):
                 raise StoreError(f"{len(still)} of {len(found)} mails of {user} did not come back")
     return found

@@ -6,7 +6,6 @@ Nothing needs the backend's instance: users are those who have a home, and dovea
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import hashlib
 import os
 import shutil
@@ -21,7 +20,6 @@ from ansible.module_utils.mail_difference import Mail
 
 CONFIGURATION = "/etc/dovecot/backends/{}.conf"
 SCRATCH = "/var/tmp"
-TOKENS = "/etc/afs-token.json"  # of role afs_client
 LEAVING = ".leaving"  # beside the homes: those that are on their way to another backend
 # A folder as one file, and back. The file is there only when it is whole.
 PACK = r"""
@@ -70,14 +68,6 @@ class BackendStore:
     def setting(self, name: str) -> str:
         """One setting of the backend."""
         return self.run("doveconf", "-h", "-c", self.configuration, name).strip()
-
-    def use_token(self) -> None:
-        """Reach mail in AFS, also by doveadm: role afs_client keeps the token in root's keyring of user sessions."""
-        if not Path(TOKENS).exists():
-            return  # mail is elsewhere
-        library = ctypes.CDLL("libkeyutils.so.1", use_errno=True)
-        if library.keyctl_join_session_keyring(b"_uid_ses.0") < 0:
-            raise StoreError(f"{self.backend}: no keyring with a token: {os.strerror(ctypes.get_errno())}")
 
     def users(self) -> list[str]:
         """Everybody who has a home."""
@@ -143,53 +133,17 @@ class BackendStore:
             wanted = ("mailbox-guid", mailbox, "uid", ",".join(map(str, uids)))
             self.doveadm(user, "import", *subscribe, *source, parent, *wanted, location=location)
 
-    @contextmanager
-    def workplace(self, purpose: str) -> Iterator[Path]:
-        """Have a folder for mail that is on its way, for the user who owns mail; it is gone afterwards.
-
-        What a killed run left at work ends before the next one begins, as doveadm holds the lock, too.
-        """
-        # Beside, not in a folder of root's alone: doveadm reads it as the user who owns mail.
-        folder = Path("/var/lib", f"dovecluster-{purpose}-{self.backend}")
-        lock = os.open(f"/run/lock/{folder.name}", os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        self.held.append(lock)
-        try:
-            self.make_empty(folder)
-            yield folder
-        finally:
-            if folder.exists():  # mail in clear must not stay: what can't be removed is told
-                shutil.rmtree(folder)
-
-    def make_empty(self, folder: Path) -> None:
-        """Make a folder for the user who owns mail. What an earlier run left is removed."""
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(mode=0o700)
-        shutil.chown(folder, self.setting("mail_uid"), self.setting("mail_gid"))
-
-    def take(self, user: str, folder: Path) -> BackendStore:
-        """Copy a user's mail into a folder that workplace() gave, as it is; give it as mail of the same backend.
-
-        Dovecot 2.3 reads nothing that it cannot write to, and what was copied from a running system may need repair.
-        """
-        home, there = self.home(user), BackendStore(self.backend, str(folder))
-        size = int(self.run("du", "--summarize", "--block-size=1", str(home)).split()[0])
-        if size > shutil.disk_usage(folder).free:
-            raise StoreError(f"{self.backend}: {home} has {size} bytes, more than there is room for in {folder}")
-        there.home(user).parent.mkdir()
-        self.run("cp", "--recursive", "--preserve=timestamps", str(home), str(there.home(user)))
-        owner = f"{self.setting('mail_uid')}:{self.setting('mail_gid')}"
-        self.run("chown", "--recursive", owner, str(there.home(user).parent))
-        return there
-
     def pack(self, folder: Path, dest: str, key: str) -> None:
         """Write a folder into one encrypted file."""
         self.run("bash", "-ec", PACK, "pack", str(folder), dest, KEY=key)
 
     def unpack(self, src: str, folder: Path, key: str) -> None:
         """Make a folder, for the user who owns mail, of what pack() wrote. What an earlier run left is removed."""
-        self.make_empty(folder)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+        owner = self.root.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
         self.run("bash", "-ec", UNPACK, "unpack", str(folder), src, KEY=key)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Which mails one side of a split brain has and the other has not, or a copy and the user: pure logic.
+"""Which mails one side of a split brain has and the other has not: pure logic.
 
 A mail is known by its Message-ID and its size, as other mails can claim the same Message-ID; a mail without one by a
 hash of its text. It is on a side wherever in the user's folders it is: a mail that was moved is not missing.
@@ -52,21 +52,6 @@ def only_in(one: Mails, other: Mails) -> dict[str, list[Mail]]:
                 known.add(mail["key"])
                 found.setdefault(user, []).append(mail)
     return found
-
-
-def lost(before: Iterable[Mail], now: Sequence[Mail], trash: str) -> list[Mail]:
-    """Give what a user had and has no more, each mail once for each folder where it was.
-
-    What is in another folder now was moved, which is no loss unless that is the trash.
-    """
-    kept = {mail["key"] for mail in now if mail["folder"] != trash}
-    thrown = {mail["key"] for mail in now if mail["folder"] == trash}
-    found = {
-        (mail["folder"], mail["key"]): mail
-        for mail in before
-        if mail["key"] not in kept and not (mail["folder"] == trash and mail["key"] in thrown)
-    }
-    return list(found.values())
 
 
 def count(mails: Mails) -> int:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from copy import deepcopy
-from types import SimpleNamespace
 
 import pytest
 
@@ -160,26 +159,6 @@ def test_only_what_is_nowhere_on_the_other_side_is_missing() -> None:
     assert mail_difference.only_in(here, here) == {}
 
 
-@pytest.mark.parametrize(
-    ("then", "now", "lost"),
-    [
-        ([("<a>", "INBOX")], [("<a>", "INBOX")], []),
-        ([("<a>", "INBOX")], [], [("<a>", "INBOX")]),
-        ([("<a>", "INBOX")], [("<a>", "Work")], []),  # moved
-        ([("<a>", "INBOX")], [("<a>", "Trash")], [("<a>", "INBOX")]),
-        ([("<a>", "Trash")], [("<a>", "Trash")], []),  # it was no more than that
-        ([("<a>", "Trash")], [], [("<a>", "Trash")]),
-        ([("<a>", "Trash")], [("<a>", "INBOX")], []),  # taken out again
-        ([("<a>", "INBOX"), ("<a>", "Work"), ("<a>", "Work")], [], [("<a>", "INBOX"), ("<a>", "Work")]),
-        ([("<a>", "INBOX"), ("<a>", "Work")], [("<a>", "Work")], []),
-        ([], [("<new>", "INBOX")], []),
-    ],
-)
-def test_what_is_lost_since_a_copy_was_made(then, now, lost) -> None:
-    before, after = (mails(*(row(ident, folder) for ident, folder in given)) for given in (then, now))
-    assert [(mail["id"], mail["folder"]) for mail in mail_difference.lost(before, after, "Trash")] == lost
-
-
 def test_hashes_know_mails_not_their_places() -> None:
     one = mails(row("<a>"), row("<b>", uid=2))
     same = mails(row("<b>", "Archive", flags=""), row("<a>"))
@@ -226,13 +205,7 @@ def test_tables() -> None:
 OLD, NEW = "2.3.19.1 (9b53102964)", "2.4.1-4 (7d8c0e5759)"
 SETTINGS = {
     OLD: {"mail_plugins": " zlib quota", "mail_location": "mbox:~/mail:INBOX=~/inbox"},
-    NEW: {
-        "mail_uid": "vmail",
-        "mail_gid": "vmail",
-        "mail_driver": "mbox",
-        "mail_path": "~/mail",
-        "mail_inbox_path": "~/inbox",
-    },
+    NEW: {"mail_driver": "mbox", "mail_path": "~/mail", "mail_inbox_path": "~/inbox"},
 }
 
 
@@ -312,20 +285,3 @@ def test_mails_are_copied_below_a_folder(store, tmp_path) -> None:
     where = ["mailbox-guid", "guid-INBOX", "uid", "1,2"]
     wanted = ["import", "--no-userdb-lookup", "-s", "mdbox:/in/ann", "Saved from mail2", *where]
     assert argv[argv.index("import") :] == wanted
-
-
-def test_mail_is_taken_from_a_copy_for_a_while(store, tmp_path, monkeypatch) -> None:
-    """Into a place of its own, as the user who owns mail; when there is no room, nothing is copied."""
-    monkeypatch.setattr(backend_store.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
-    folder = tmp_path / "place"
-    folder.mkdir()
-    asked, copy = store(NEW, (0, "4096\t/x\n", ""), (0, "", ""), (0, "", ""))
-    taken = copy.take("ann@example.org", folder)
-    assert taken.root == folder and taken.configuration == copy.configuration
-    home = str(tmp_path / "example.org/ann")
-    assert [argv for argv, _ in asked[1:]] == [
-        ["cp", "--recursive", "--preserve=timestamps", home, f"{folder}/example.org/ann"],
-        ["chown", "--recursive", "vmail:vmail", f"{folder}/example.org"],
-    ]
-    with pytest.raises(backend_store.StoreError, match="has 4097 bytes, more than there is room for"):
-        store(NEW, (0, "4097\t/x\n", ""))[1].take("ann@example.org", folder)
