@@ -51,8 +51,14 @@ def test_reads_and_after_an_election_writes_go_on(cells, told):
         back = cell.hosts[0]
 
         def all_current(c=cell):
-            """The one that takes writes says so, whichever it is now."""
-            return any("Recovery state 1f" in host.run("udebug $(hostname --fqdn) 7003").stdout for host in c.hosts)
+            """The one that takes writes, whichever it is now, has seen both others up with what it has.
+
+            Until then, the one that came back answers questions from the database that it had when it went.
+            """
+            return any(
+                "Recovery state 1f" in shown and shown.count("dbcurrent=1, up=1 beaconSince=1") == 2
+                for shown in (host.run("udebug $(hostname --fqdn) 7003").stdout for host in c.hosts)
+            )
 
         until(lambda c=cell: c.has("mail.new", 0), 120)
         until(all_current, 240)
