@@ -104,7 +104,7 @@ def make_copy(lab: Lab, node: str, backend: str) -> list[str]:
         for server in lab.group("afs_servers"):
             lab.ssh(server, "systemctl start afs-clones.service", timeout=60)
         return []
-    root = lab.variables(node)["dovecot_backend_mail_root"] if not lab.own_mail else f"/srv/mail/{backend}"
+    root = f"/srv/mail/{backend}" if lab.own_mail else "/srv/mail"
     lab.ssh(node, f"rm -rf {COPY} && cp -a {root} {COPY}", timeout=120)
     return ["-e", f"copy={COPY}"]
 
