@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,8 @@ from .lab import Lab, ProofError, wait_for
 from .plays import play, recap
 from .proof import Proof
 
-FOLDER = "Thrown away"
+RUN = uuid.uuid4().hex[:8]  # what an earlier run left is another folder, with other mails
+FOLDER = f"Thrown away {RUN}"
 MAILS, MOVED, KEPT = 20, 5, 2
 COPY = "/srv/proof-copy"  # on the node, where the store itself makes no copies
 LONGEST = 600.0  # seconds that the playbook may take
@@ -75,7 +77,7 @@ def folder(proof: Proof, user: User, new: bool = False) -> Iterator[Imap]:
 
 def ident(name: str) -> str:
     """A mail's Message-ID."""
-    return f"<{name}@restored.invalid>"
+    return f"<{name}@{RUN}.invalid>"
 
 
 def save(client: Imap, name: str, flagged: bool) -> None:
@@ -92,7 +94,7 @@ def held(proof: Proof, user: User) -> Mails:
     with folder(proof, user) as client:
         _, rows = client.fetch("1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
     for row in rows:
-        if isinstance(row, tuple) and (match := re.search(rb"<(\S+)@restored.invalid>", row[1])):
+        if isinstance(row, tuple) and (match := re.search(rb"<([^>@]+)@", row[1])):
             name = match[1].decode()
             found[f"{name} twice" if name in found else name] = b"\\Flagged" in row[0]
     return found
