@@ -1,7 +1,8 @@
 """The first host of each cell loses its power: a database server, the one that takes writes, and the primary KDC.
 
 This comes after test_afs_server.py has replaced the cell's key: servers that had not started with the new one would
-give each other no votes here.
+give each other no votes here. And after test_volumes.py: for some minutes after it came back, now and then a server
+answers without what was written a moment ago, also when `udebug` calls all of them current (docs/afs.md).
 """
 
 import time
