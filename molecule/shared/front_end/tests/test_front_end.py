@@ -7,7 +7,7 @@ LISTENS = {
     "proxy": {"dovecot"},
     "director": {"dovecot"},
     "haproxy": {"haproxy"},
-    "perdition": set(),  # ss may not name it: it has given up root's rights, and test hosts' root may not look into it
+    "perdition": {"perdition"},
     "lvs": set(),
 }
 PROGRAM = re.compile(r'\(\("([^"]+)"')
@@ -27,7 +27,9 @@ def test_clients_are_let_in_by_what_the_inventory_says_and_nothing_else(host):
     wanted = LISTENS[front_end(host)]
     for port in (993, 995, 4190):
         shown = host.check_output(f"ss --listening --tcp --numeric --processes --no-header 'sport = :{port}'")
-        assert set(PROGRAM.findall(shown)) == wanted, shown
+        found = set(PROGRAM.findall(shown))
+        # ss may not name perdition: it has given up root's rights, and test hosts' root may not look into it.
+        assert found == wanted or (front_end(host) == "perdition" and not found), shown
         assert bool(shown) == (front_end(host) != "lvs"), f"port {port}: {shown}"
 
 
