@@ -53,7 +53,7 @@ def taken(store: BackendStore, copy: str, user: str) -> Iterator[BackendStore]:
     owner, group = store.setting("mail_uid"), store.setting("mail_gid")
     # Beside, not in a folder of root's alone: doveadm reads it as the user who owns mail.
     folder = Path("/var/lib", f"dovecluster-restore-{store.backend}")
-    with Path("/run/lock", folder.name).open("w") as lock:
+    with Path("/run/lock", folder.name).open("a") as lock:  # anybody may make files there: write into none
         fcntl.flock(lock, fcntl.LOCK_EX)
         store.held.append(lock.fileno())
         try:

@@ -1,6 +1,7 @@
 """What a user has lost since a copy was made, and how the copy is looked at."""
 
 import subprocess
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -72,14 +73,7 @@ def test_mail_is_taken_from_a_copy_for_a_while(store, tmp_path) -> None:
 
 def test_nothing_is_taken_without_room_or_mail(store, tmp_path) -> None:
     store.room.needed = 4097
-    with (
-        pytest.raises(backend_copy.StoreError, match="has 4097 bytes, more than there is room for"),
-        backend_copy.taken(store, str(tmp_path / "copy"), "ann@example.org"),
-    ):
-        pass
-    with (
-        pytest.raises(backend_copy.StoreError, match=r"bob@example\.org has no mail in"),
-        backend_copy.taken(store, str(tmp_path / "copy"), "bob@example.org"),
-    ):
-        pass
+    for user, problem in (("ann", "has 4097 bytes, more than there is room for"), ("bob", "has no mail in")):
+        with pytest.raises(backend_copy.StoreError, match=problem), ExitStack() as stack:
+            stack.enter_context(backend_copy.taken(store, str(tmp_path / "copy"), f"{user}@example.org"))
     assert not [argv for argv in store.ran if argv[0] == "cp"]
