@@ -190,9 +190,11 @@ def scenarios(architecture: str) -> list[tuple[Part, bool]]:
 def judged(part: Part) -> tuple[Part, bool]:
     """A scenario with the time that it will probably take, and whether it passed with these inputs before."""
     kind, name, release = key(part)
-    before = recorded().get(name, {}).get(release, {})
-    part.expected_seconds = before.get("seconds", 60 * UNKNOWN_MINUTES[kind])
-    return part, before.get("inputs") == inputs(name, template_of(name))
+    before = recorded().get(name, {})
+    # Of a release that never passed, the other one's time is the best guess.
+    seconds = [before[one]["seconds"] for one in (release, *before) if one in before]
+    part.expected_seconds = seconds[0] if seconds else 60 * UNKNOWN_MINUTES[kind]
+    return part, before.get(release, {}).get("inputs") == inputs(name, template_of(name))
 
 
 def is_architecture(part: Part) -> bool:
@@ -373,10 +375,12 @@ def keep_journals(part: Part) -> None:
 
 
 def causes(log: str) -> list[str]:
-    """What a failed part's log says of the failure: the last 40 lines that tell it, or the log's end."""
+    """What a failed part's log says of the failure: 40 lines that tell it, or the log's end."""
     text = COLOUR.sub("", log)
-    lines = CAUSE.findall(text) or text.splitlines()
-    return [line[:600] for line in lines[-40:]]
+    lines = CAUSE.findall(text)
+    # What fails first is often why the rest fails.
+    chosen = lines if len(lines) <= 40 else [*lines[:20], "...", *lines[-20:]]
+    return [line[:600] for line in chosen or text.splitlines()[-40:]]
 
 
 def recorded() -> dict[str, Any]:

@@ -61,6 +61,15 @@ def test_scenarios_know_whether_their_hosts_have_own_kernels(monkeypatch):
     assert run.has_own_kernels("drbd_role")
 
 
+def test_a_scenario_takes_as_long_as_it_did_or_as_on_the_other_release(monkeypatch):
+    monkeypatch.setattr(
+        run, "recorded", lambda: {"dsync": {"12": {"seconds": 7}}, "drbd": {"12": {"seconds": 8}, "13": {"seconds": 9}}}
+    )
+    seconds = {part.name: part.expected_seconds for part, _ in run.every_scenario()}
+    assert seconds["architecture dsync Debian 12"] == seconds["architecture dsync Debian 13"] == 7
+    assert (seconds["architecture drbd Debian 12"], seconds["architecture drbd Debian 13"]) == (8, 9)
+
+
 def test_scenarios_run_two_at_a_time_but_those_with_own_kernels_alone(monkeypatch):
     running, beside = [], {}
     both = threading.Event()
@@ -142,6 +151,8 @@ ok: [mail1]
         "FAILED molecule/shared/test_site.py::test_mail - AssertionError",
     ]
     assert run.causes("one\ntwo") == ["one", "two"]
+    many = run.causes("\n".join(f"fatal: {number}" for number in range(100)))
+    assert (many[0], many[-1], len(many)) == ("fatal: 0", "fatal: 99", 41)
 
 
 def test_dsync_runs_by_ansible_as_users_have_it_and_no_other_scenario():
