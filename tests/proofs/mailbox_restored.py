@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from module_utils.mail_clients import Imap
 from tests.ledger.front import User, close
 
+from .afs import file_servers
 from .lab import Lab, ProofError, wait_for
 from .plays import play, recap
 from .proof import Proof
@@ -103,7 +104,7 @@ def held(proof: Proof, user: User) -> Mails:
 def make_copy(lab: Lab, node: str, backend: str) -> list[str]:
     """Have the store make its nightly copy now, or make one on the node; return what the playbook has to be told."""
     if lab.site["mail_store"] == "afs":
-        for server in lab.group("afs_servers"):
+        for server in file_servers(lab):
             lab.ssh(server, "systemctl start afs-clones.service", timeout=60)
         return []
     root = f"/srv/mail/{backend}" if lab.own_mail else "/srv/mail"

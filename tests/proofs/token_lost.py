@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import time
 
+from .afs import KEYTAB, change_tokens, token_held
 from .lab import wait_for
 from .proof import FAILOVER, Proof
-
-KEYTAB = "/etc/afs-client.keytab"
-REVOKE = """
-set -e
-mv {keytab} {keytab}.away
-for user in $(python3 -c 'import json; print(*json.load(open("/etc/afs-token.json"))["users"])'); do
-  runuser -u $user -- sh -c 'keyctl revoke $(keyctl search @us rxrpc afs@{cell})'
-done
-"""
 
 
 def run(proof: Proof) -> None:
@@ -25,7 +17,8 @@ def run(proof: Proof) -> None:
     with proof.writing():
         proof.say(f"{victim.node}, which runs {', '.join(victim.backends)}, loses its token and gets no other")
         gone = time.time()
-        lab.ssh(victim.node, REVOKE.format(keytab=KEYTAB, cell=lab.site["mail_afs"]["cell"]))
+        lab.ssh(victim.node, f"mv {KEYTAB} {KEYTAB}.away")
+        change_tokens(lab, victim.node, "revoke")
         try:
             proof.numbers["others_s"] = round(proof.back(gone), 1)
             wait_for(
@@ -38,13 +31,7 @@ def run(proof: Proof) -> None:
         finally:
             proof.say("give the key back")
             lab.ssh(victim.node, f"mv {KEYTAB}.away {KEYTAB}")
-        wait_for(f"{victim.node} has a token", lambda: held(proof, victim.node), 120, pause=2)
+        wait_for(f"{victim.node} has a token", lambda: token_held(lab, victim.node), 120, pause=2)
         proof.whole()
     proof.expect(lab.boots() == boots, "a node was fenced though only its token was gone")
     proof.count()
-
-
-def held(proof: Proof, node: str) -> bool:
-    """Whether the node tells the cluster of its token."""
-    asked = f"attrd_updater --name token_held --node {node} --query"
-    return 'value="1"' in proof.lab.ssh(node, asked, check=False)
