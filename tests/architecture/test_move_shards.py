@@ -23,8 +23,9 @@ def table(lab, node):
 @pytest.fixture
 def edit(lab):
     """Have the inventory say otherwise, and put it and the shards back."""
-    yield lab.describe
-    lab.describe()
+    before = lab.described
+    yield lambda **changes: lab.describe(**{**before, **changes})
+    lab.describe(**before)
     if lab.site.get("mail_routes", "shards") == "shards" and not lab.own_mail:
         back = play(lab, "move_shards.yml")
         assert back.returncode == 0, back.stdout

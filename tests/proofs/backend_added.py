@@ -1,4 +1,4 @@
-"""A backend is added to the live site, and takes over a half of another one's users."""
+"""A backend is added to the live site, takes over a half of another one's users, gives them back, and is taken away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEW = "added"
 
 
 def run(proof: Proof) -> None:
-    """Provision it, move shards while clients are at work, and see where their sessions are."""
+    """Provision it, move shards while clients are at work, see where their sessions are, and undo it all."""
     lab = proof.lab
     backends = {name: {k: v for k, v in each.items() if k != "nodes"} for name, each in lab.backends.items()}
     busy = [lab.backend_of(user.user) for user in proof.front.users]
@@ -36,18 +36,25 @@ def run(proof: Proof) -> None:
     shares = {giver: {**backends[giver], "shards": ranges(left)}, NEW: {**more[NEW], "shards": ranges(given)}}
     with proof.writing():
         proof.say(f"give shards {ranges(given)} of {giver}, with {len(leaving)} users, to {NEW}")
-        lab.describe(mail_backends={**backends, **shares})
         began = time.time()
-        done = play(lab, "move_shards.yml")
-        (proof.folder / "move_shards.log").write_text(done.stdout + done.stderr)
-        proof.numbers["moved_s"] = round(time.time() - began, 1)
-        proof.expect(done.returncode == 0, f"move_shards.yml ended with {done.returncode}: see {proof.folder}")
+        move(proof, {**backends, **shares})
         proof.back(time.time())
         proof.served(began, time.time())
         time.sleep(5)
         stall(proof, leaving, began)
         sessions(proof, leaving, giver)
     site(proof, "names and checks follow", {**backends, **shares})
+    with proof.writing(rate=0.2):
+        proof.say(f"give the shards back to {giver}")
+        move(proof, {**backends, **more})
+        site(proof, f"{NEW} is taken away", backends)
+        proof.back(time.time())
+    lab.describe()  # which says the same
+    unit = f"dovecot-backend@{NEW}.service"
+    states = {
+        node: lab.ssh(node, f"systemctl is-active {unit}", check=False).strip() for node in lab.group("mail_nodes")
+    }
+    proof.expect(set(states.values()) == {"inactive"}, f"{unit} after it was taken away: {states}")
     proof.count()
 
 
@@ -61,6 +68,16 @@ def site(proof: Proof, what: str, backends: dict[str, dict[str, object]]) -> Non
     if done.returncode:
         raise ProofError(f"site.yml ended with {done.returncode}: see {proof.folder}")
     proof.numbers.setdefault("site_s", []).append(round(time.monotonic() - began, 1))
+
+
+def move(proof: Proof, backends: dict[str, dict[str, object]]) -> None:
+    """Run move_shards.yml with these backends."""
+    proof.lab.describe(mail_backends=backends)
+    began = time.monotonic()
+    done = play(proof.lab, "move_shards.yml")
+    (proof.folder / "move_shards.log").write_text(done.stdout + done.stderr)
+    proof.numbers.setdefault("moved_s", []).append(round(time.monotonic() - began, 1))
+    proof.expect(done.returncode == 0, f"move_shards.yml ended with {done.returncode}: see {proof.folder}")
 
 
 def free_address(proof: Proof) -> str:
