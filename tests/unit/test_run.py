@@ -61,6 +61,15 @@ def test_scenarios_know_whether_their_hosts_have_own_kernels(monkeypatch):
     assert run.has_own_kernels("drbd_role")
 
 
+def test_no_scenario_verifies_nothing():
+    """Molecule passes over a folder without tests."""
+    for name in run.scenario_names():
+        folder = run.ROOT / "molecule" / name
+        asked = run.molecule_of(name).get("verifier", {}).get("directory", "tests")
+        verified = "verify" in run.molecule_of(name).get("scenario", {}).get("test_sequence", ["verify"])
+        assert not verified or list((folder / asked).glob("test_*.py")), name
+
+
 def test_a_scenario_takes_as_long_as_it_did_or_as_on_the_other_release(monkeypatch):
     monkeypatch.setattr(
         run, "recorded", lambda: {"dsync": {"12": {"seconds": 7}}, "drbd": {"12": {"seconds": 8}, "13": {"seconds": 9}}}
