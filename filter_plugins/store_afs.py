@@ -88,9 +88,18 @@ def afs_cluster_resources(backends: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def afs_cluster_constraints(backends: Sequence[str]) -> list[dict[str, Any]]:
-    """Give the constraints by which backends run on nodes with a token, if any has one."""
-    held = {"attribute": "token_held", "operation": "gte", "value": 1, "score": REACHED}
-    return [{"type": "location", "resource": name, **held} for name in backends]
+    """Give the constraints by which backends run on nodes with a token, and nowhere once none has one.
+
+    What Dovecot writes without a token is lost in the middle of an index. It is built anew then: expunged mail is back.
+    """
+    held = {"type": "location", "attribute": "token_held"}
+    better = held | {"operation": "gte", "value": 1, "score": REACHED}
+    never = held | {"operation": "lt", "value": 0, "score": "-INFINITY"}
+    return [
+        row
+        for name in backends
+        for row in (better | {"resource": name}, never | {"resource": name, "id": f"{name}_without_token"})
+    ]
 
 
 def mount_unit(path: str) -> str:

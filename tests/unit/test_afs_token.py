@@ -1,6 +1,8 @@
 """How long afs-token finds a token to hold, and what it gives to whom."""
 
 import importlib.util
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +78,42 @@ def test_health(kernel):
 
 def test_the_cluster_is_told_of_a_token_and_of_its_end(kernel, capsys):
     called, found = kernel
+    told = ("root", "attrd_updater", "--name", "token_held")
     token.watch(SETTINGS, 300)
-    told = ("root", "attrd_updater", "--name", "token_held", "--update-both", "1", "--delay", "30s")
-    assert called[-1] == told and "systemctl" not in {row[1] for row in called}
-    found["vmail"] = "1"
+    assert called[-1] == (*told, "--update-both=1", "--delay", "30s")
+    assert "systemctl" not in {row[1] for row in called}
+    token.watch(SETTINGS, 3600)  # ends soon: elsewhere is better
+    renewed = ("root", "systemctl", "start", "--no-block", "afs-token.service")
+    assert renewed in called and called[-1] == (*told, "--update-both=0", "--delay", "30s")
+    found["vmail"] = "1"  # at its end nothing must write any more
     token.watch(SETTINGS, 300)
-    assert called[-2:] == [
-        ("root", "systemctl", "start", "--no-block", "afs-token.service"),
-        (*told[:5], "0", *told[6:]),
-    ]
+    assert called[-2:] == [renewed, (*told, "--update-both=-1", "--delay", "0s")]
     assert "vmail is mail/a@EXAMPLE.ORG for 0 s" in capsys.readouterr().err
+
+
+def process(proc, pid, name, began):
+    """Make what the kernel shows of a process that began so many seconds after the machine."""
+    folder = proc / str(pid)
+    folder.mkdir()
+    fields = ["S", *"0" * 18, str(int(began * os.sysconf("SC_CLK_TCK"))), "0"]
+    (folder / "stat").write_text(f"{pid} ({name}) {' '.join(fields)}\n")
+
+
+def test_old_sessions_are_found(tmp_path):
+    me = pwd.getpwuid(os.getuid()).pw_name
+    (tmp_path / "uptime").write_text("1000.00 5.00\n")
+    began = {10: ("imap", 100), 11: ("imap", 600), 12: ("pop3", 499), 13: ("imap-login", 1), 14: ("a) b", 1)}
+    for pid, (name, seconds) in began.items():
+        process(tmp_path, pid, name, seconds)
+    (tmp_path / "15").mkdir()  # has ended
+    assert token.older(["imap", "pop3"], [me], 500, tmp_path) == [10, 12]
+    assert token.older(["imap", "pop3"], ["nobody"], 500, tmp_path) == []
+
+
+def test_sessions_that_have_gone_on_for_half_of_a_token_s_life_are_ended(kernel, monkeypatch):
+    asked, killed = [], []
+    monkeypatch.setattr(token, "older", lambda *about: asked.append(about) or [7, 8])
+    monkeypatch.setattr(token.os, "kill", lambda *about: killed.append(about))
+    token.end_old(SETTINGS | {"sessions": ["imap"]})
+    assert asked == [(["imap"], ["vmail", "other"], 59 * 60 / 2)]
+    assert killed == [(7, token.signal.SIGTERM), (8, token.signal.SIGTERM)]

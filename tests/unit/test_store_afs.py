@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from filter_plugins import store_afs
+from module_utils.cib import constraint_id
 
 HOSTVARS: dict[str, dict[str, Any]] = {
     f"afs{number}": {"mail_storage_address": f"203.0.113.{number}"} for number in range(1, 5)
@@ -45,12 +46,10 @@ def test_the_cluster_mounts_what_the_client_has_units_for() -> None:
     assert (watch["id"], watch["agent"]) == ("token_watch", "systemd:afs-token-watch")
 
 
-def test_backends_run_where_there_is_a_token() -> None:
-    (found,) = store_afs.afs_cluster_constraints(["be1"])
-    assert (found["resource"], found["attribute"], found["operation"], found["value"]) == (
-        "be1",
-        "token_held",
-        "gte",
-        1,
-    )
-    assert found["score"] > 100  # more than what keeps it in its place
+def test_backends_run_where_there_is_a_token_and_not_without() -> None:
+    better, never = store_afs.afs_cluster_constraints(["be1"])
+    rule = ("resource", "attribute", "operation", "value")
+    assert [better[key] for key in rule] == ["be1", "token_held", "gte", 1]
+    assert better["score"] > 100  # more than what keeps it in its place
+    assert [never[key] for key in rule] == ["be1", "token_held", "lt", 0]
+    assert never["score"] == "-INFINITY" and constraint_id(better) != constraint_id(never)

@@ -2,8 +2,10 @@
 """Keeps the tokens that users of this host have in an AFS cell: keys of the kernel's, in their user-session keyrings.
 
 `renew` gets a ticket with the host's keytab and makes a token of it for each user, in place of the one that was there.
-`check` says how long tokens hold, and fails when there is none or one ends soon. `watch` goes on checking, has the
-token renewed as soon as that fails, and tells the cluster by the node's attribute token_held, 1 or 0.
+It ends old sessions: a process writes to a file with the token that was there when it opened the file, and what it
+writes after that token's end is lost, in the middle of an index. `check` says how long tokens hold, and fails when one
+is missing or ends soon. `watch` goes on checking, has the token renewed as soon as that fails, and tells the cluster by
+the node's attribute token_held: 1, or 0 when it ends soon, or -1 when nothing must write any more.
 
 Why there: the kernel's client, when it walks along a path, looks for a key in the session's keyring itself, not in
 keyrings that are linked to it; services have no session's keyring with KeyringMode=inherit, and then it looks in the
@@ -16,6 +18,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,7 @@ from typing import Any
 SETTINGS = Path("/etc/afs-token.json")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 WATCH_SECONDS = 10
+STOP_SECONDS = 120  # of a token's life that are left for backends to stop in
 LONGEST = "30d"  # that AFS knows; the KDC gives what it allows
 
 
@@ -77,37 +81,79 @@ def renew(settings: dict[str, Any]) -> None:
             output("aklog-kafs", "-k", "uid-session", cell, realm, user=user, KRB5CCNAME=f"FILE:{own}")
 
 
+def left(settings: dict[str, Any], user: str) -> int:
+    """Return for how many seconds a user's token holds."""
+    # Its owner alone sees it.
+    key = int(output("keyctl", "search", "@us", "rxrpc", f"afs@{settings['cell']}", user=user))
+    return seconds_left(output("cat", "/proc/keys", user=user), key)
+
+
 def check(settings: dict[str, Any], least: int) -> list[str]:
     """Return what there is to say of each token, if all hold long enough."""
     said, bad = [], False
     for user in settings["users"]:
         try:
-            # Its owner alone sees it.
-            key = int(output("keyctl", "search", "@us", "rxrpc", f"afs@{settings['cell']}", user=user))
-            left = seconds_left(output("cat", "/proc/keys", user=user), key)
+            seconds = left(settings, user)
         except TokenError as error:
             said.append(f"{user} has no token for {settings['cell']} ({error})")
             bad = True
             continue
-        bad |= left < least
-        wanted = f", wanted {shown(least)} or more" if left < least else ""
-        said.append(f"{user} is {settings['principal']} for {shown(left)}{wanted}")
+        bad |= seconds < least
+        wanted = f", wanted {shown(least)} or more" if seconds < least else ""
+        said.append(f"{user} is {settings['principal']} for {shown(seconds)}{wanted}")
     if bad:
         raise TokenError(f"{'; '.join(said)}: see systemctl status afs-token")
     return said
 
 
+def holds(settings: dict[str, Any], least: int) -> bool:
+    """Tell whether all tokens hold that long."""
+    try:
+        return bool(check(settings, least))
+    except TokenError:
+        return False
+
+
 def watch(settings: dict[str, Any], least: int) -> None:
     """Look once, and tell."""
+    held, delay = 1, f"{3 * WATCH_SECONDS}s"
     try:
         check(settings, least)
-        held = 1
     except TokenError as error:
         print(f"afs-token: {error}", file=sys.stderr, flush=True)
-        held = 0
+        # Collected for a while: where no KDC answers, no node is to say so before the others.
+        held, delay = (0, delay) if holds(settings, STOP_SECONDS) else (-1, "0s")
         output("systemctl", "start", "--no-block", "afs-token.service")
-    # Collected for a while: where no KDC answers, no node is to say so before the others.
-    output("attrd_updater", "--name", "token_held", "--update-both", str(held), "--delay", f"{3 * WATCH_SECONDS}s")
+    output("attrd_updater", "--name", "token_held", f"--update-both={held}", "--delay", delay)
+
+
+def older(programs: list[str], users: list[str], seconds: float, proc: Path = Path("/proc")) -> list[int]:
+    """Return the processes of these programs and users that began more than so many seconds ago."""
+    uids = {pwd.getpwnam(user).pw_uid for user in users}
+    up = float((proc / "uptime").read_text().split()[0])
+    found = []
+    for folder in proc.glob("[0-9]*"):
+        try:
+            if folder.stat().st_uid not in uids:
+                continue
+            name, fields = re.fullmatch(r"\d+ \((.*)\) (.*)", (folder / "stat").read_text().strip()).groups()
+        except (OSError, AttributeError):  # it has ended
+            continue
+        began = int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")
+        if name in programs and up - began > seconds:
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def end_old(settings: dict[str, Any]) -> None:
+    """End sessions that have gone on for half of a token's life."""
+    life = min(left(settings, user) for user in settings["users"])
+    for pid in older(settings["sessions"], settings["users"], life / 2):
+        print(f"{pid} has open files from {shown(life // 2)} ago or before, and is ended")
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            continue
 
 
 def main() -> int:
@@ -125,6 +171,7 @@ def main() -> int:
     try:
         if arguments.command == "renew":
             renew(settings)
+            end_old(settings)
         while arguments.command == "watch":
             watch(settings, arguments.least)
             time.sleep(WATCH_SECONDS)
