@@ -1,4 +1,4 @@
-"""No KDC answers, at last for longer than tokens hold: mail waits then, and goes on when one answers again."""
+"""No KDC answers, at last for longer than tokens hold: backends stop in time, and go on when one answers again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AWAY = 30.0  # seconds without tokens
 def run(proof: Proof) -> None:
     """Stop the KDCs; see all served; end the tokens; start the KDCs, and see all served."""
     lab = proof.lab
-    where = wait_for("each backend runs on one node", lab.settled, 60)
+    wait_for("each backend runs on one node", lab.settled, 60)
     boots = lab.boots()
     kdcs = lab.group("kerberos_servers")
     with proof.writing():
@@ -41,7 +41,5 @@ def run(proof: Proof) -> None:
         proof.numbers["back_s"] = round(proof.back(again), 1)
         proof.served(ended, time.time())
         proof.whole()
-    now = wait_for("each backend runs on one node", lab.settled, 60)
-    proof.expect(now == where, f"backends moved: {now}, before: {where}")
     proof.expect(lab.boots() == boots, "a node was fenced for tokens that ended")
     proof.count()
