@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import testinfra
 
+from tests.proofs.lab import Lab
+
 ROOT = Path(__file__).parents[1]
 SOURCE = (Path(__file__).parent / "shared" / "mail.py").read_text()
 
@@ -66,3 +68,15 @@ def told(capsys):
             print(f"\n  {json.dumps(measured)}")
 
     return tell
+
+
+@pytest.fixture
+def lab(host):
+    """Return the lab that the test's host is in."""
+    return Lab(host.ansible.get_variables()["lab_name"])
+
+
+@pytest.fixture
+def node(host):
+    """Return the host's name in the inventory."""
+    return host.backend.host

@@ -91,23 +91,25 @@ def test_the_cluster_is_told_of_a_token_and_of_its_end(kernel, capsys):
     assert "vmail is mail/a@EXAMPLE.ORG for 0 s" in capsys.readouterr().err
 
 
-def process(proc, pid, name, began):
-    """Make what the kernel shows of a process that began so many seconds after the machine."""
+def process(proc, pid, name, began, uid):
+    """Make what the kernel shows of a user's process that began so many seconds after the machine."""
     folder = proc / str(pid)
     folder.mkdir()
     fields = ["S", *"0" * 18, str(int(began * os.sysconf("SC_CLK_TCK"))), "0"]
     (folder / "stat").write_text(f"{pid} ({name}) {' '.join(fields)}\n")
+    (folder / "status").write_text(f"Name:\t{name}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
 
 
-def test_old_sessions_are_found(tmp_path):
-    me = pwd.getpwuid(os.getuid()).pw_name
+def test_old_sessions_are_found_whoever_owns_their_folders(tmp_path):
+    nobody = pwd.getpwnam("nobody").pw_uid
     (tmp_path / "uptime").write_text("1000.00 5.00\n")
     began = {10: ("imap", 100), 11: ("imap", 600), 12: ("pop3", 499), 13: ("imap-login", 1), 14: ("a) b", 1)}
     for pid, (name, seconds) in began.items():
-        process(tmp_path, pid, name, seconds)
-    (tmp_path / "15").mkdir()  # has ended
-    assert token.older(["imap", "pop3"], [me], 500, tmp_path) == [10, 12]
-    assert token.older(["imap", "pop3"], ["nobody"], 500, tmp_path) == []
+        process(tmp_path, pid, name, seconds, nobody)
+    process(tmp_path, 15, "imap", 1, nobody + 1)
+    (tmp_path / "16").mkdir()  # has ended
+    assert token.older(["imap", "pop3"], ["nobody"], 500, tmp_path) == [10, 12]
+    assert token.older(["imap", "pop3"], ["root"], 500, tmp_path) == []
 
 
 def test_sessions_that_have_gone_on_for_half_of_a_token_s_life_are_ended(kernel, monkeypatch):

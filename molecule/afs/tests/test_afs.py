@@ -5,19 +5,9 @@ import re
 import pytest
 
 from tests.proofs.afs import file_servers, token_held
-from tests.proofs.lab import Lab, wait_for
+from tests.proofs.lab import wait_for
 
 testinfra_hosts = ["ansible://mail_nodes"]
-
-
-@pytest.fixture
-def lab(host):
-    return Lab(host.ansible.get_variables()["lab_name"])
-
-
-@pytest.fixture
-def node(host):
-    return host.backend.host
 
 
 @pytest.fixture

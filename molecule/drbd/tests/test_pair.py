@@ -1,21 +1,8 @@
 """Each node's disks, mounts and instances."""
 
-import pytest
-
 from tests.proofs import drbd
-from tests.proofs.lab import Lab
 
 testinfra_hosts = ["ansible://mail_nodes"]
-
-
-@pytest.fixture
-def lab(host):
-    return Lab(host.ansible.get_variables()["lab_name"])
-
-
-@pytest.fixture
-def node(host):
-    return host.backend.host
 
 
 def test_disks_are_equal_and_connected(lab, node):

@@ -134,13 +134,13 @@ def older(programs: list[str], users: list[str], seconds: float, proc: Path = Pa
     found = []
     for folder in proc.glob("[0-9]*"):
         try:
-            if folder.stat().st_uid not in uids:
-                continue
+            # The folder's owner is root where a process has changed its user.
+            user = int(re.search(r"^Uid:\t(\d+)", (folder / "status").read_text(), re.MULTILINE)[1])
             name, fields = re.fullmatch(r"\d+ \((.*)\) (.*)", (folder / "stat").read_text().strip()).groups()
-        except (OSError, AttributeError):  # it has ended
+        except OSError:  # it has ended
             continue
         began = int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")
-        if name in programs and up - began > seconds:
+        if name in programs and user in uids and up - began > seconds:
             found.append(int(folder.name))
     return sorted(found)
 
